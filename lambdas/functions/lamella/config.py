@@ -1,0 +1,69 @@
+"""What a deployed function is told by its environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lamella.errors import RunError
+
+
+class Config(BaseModel):
+    """The environment variables ``LAMELLA_*`` that template.yaml sets; each function has those it needs.
+
+    Attributes
+    ----------
+    bucket
+        Where runs keep their data.
+    topic_arn, slots, slot_queues
+        The topic that workers publish to, how many slots are deployed, and what a slot's queue URL is but for
+        the slot's number at its end.
+    workers
+        ARN of the worker function of each memory size, MiB: ``1024=arn:...,1769=arn:...``.
+    worker_timeout_s
+        Timeout of the worker functions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    bucket: str
+    topic_arn: str = ""
+    slots: int = Field(default=0, ge=0)
+    slot_queues: str = ""
+    workers: str = ""
+    worker_timeout_s: int = Field(default=900, ge=1)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Config:
+        """From the process's environment.
+
+        Raises
+        ------
+        RunError
+            If a variable is missing or malformed.
+        """
+        prefix = "LAMELLA_"
+        given = {
+            name.removeprefix(prefix).lower(): value
+            for name, value in environment.items()
+            if name.startswith(prefix)
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = prefix + "_".join(str(part) for part in first["loc"]).upper()
+            raise RunError(
+                f"{name} of this function is not set right: {first['msg']}: deploy the stack again"
+            ) from error
+
+    def worker_functions(self) -> dict[int, str]:
+        """ARN of the worker function by its memory, MiB, ascending."""
+        pairs = (item.partition("=") for item in self.workers.split(",") if item)
+        return dict(sorted((int(memory), arn) for memory, _, arn in pairs))
+
+    def slot_queue(self, slot: int) -> str:
+        """URL of a slot's queue."""
+        return f"{self.slot_queues}{slot}"

@@ -1,0 +1,74 @@
+"""Every error that Lamella raises on purpose.
+
+LamellaError                 one line: what is wrong, where, what to do
+├── InputError               bad input, found before anything is launched (exit code 2)
+│   ├── ModelError           not a prepared model, or not the one its manifest describes
+│   ├── BatchError           samples that can't be read, or don't fit the model
+│   └── PlanError            a strategy, channel or number of workers that can't be had
+└── RunError                 a run that was launched and failed (exit code 1)
+    ├── WorkerError          a worker failed; names it
+    ├── RunAborted           the run's abort mark was seen
+    ├── DeadlineExceeded     a wait that would outlast the run or the function
+    ├── NonFiniteActivation  a layer produced NaN or infinity
+    ├── MessageError         bytes that are no message, or don't decode within their stated bounds
+    ├── LeaseError           slots or concurrency that can't be held
+    └── CloudError           a cloud service refused or failed a call
+"""
+
+from __future__ import annotations
+
+
+class LamellaError(Exception):
+    """Base of all; its text is one line for the user."""
+
+    exit_code = 1
+
+
+class InputError(LamellaError):
+    """Bad input, found before anything is launched or billed."""
+
+    exit_code = 2
+
+
+class ModelError(InputError):
+    """Not a prepared model, or not the one that its manifest describes."""
+
+
+class BatchError(InputError):
+    """Samples that can't be read, or that don't fit the model."""
+
+
+class PlanError(InputError):
+    """A strategy, channel or number of workers that can't be had."""
+
+
+class RunError(LamellaError):
+    """A run that was launched and failed."""
+
+
+class WorkerError(RunError):
+    """A worker failed; the text names it."""
+
+
+class RunAborted(RunError):
+    """The run's abort mark was seen: someone else failed or cancelled."""
+
+
+class DeadlineExceeded(RunError):
+    """A wait that would outlast the run's deadline or the function's time."""
+
+
+class NonFiniteActivation(RunError):
+    """A layer produced NaN or infinity."""
+
+
+class MessageError(RunError):
+    """Bytes that are no message, or that don't decode within their stated bounds."""
+
+
+class LeaseError(RunError):
+    """Slots or concurrency that can't be had or held."""
+
+
+class CloudError(RunError):
+    """A cloud service refused or failed a call."""

@@ -1,0 +1,158 @@
+"""What passes through the state machine: the user's request, and each state's event and answer."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lamella.errors import InputError, PlanError
+from lamella.plan import StrategyName
+
+STRATEGIES = ("auto", *get_args(StrategyName))
+CHANNELS = ("auto", "sns")
+RUN_ID = r"^[A-Za-z0-9_-]{1,80}$"
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunRequest(_Event):
+    """What starts an execution; only ``model`` and ``input`` are needed.
+
+    Attributes
+    ----------
+    model
+        S3 address of a prepared model's folder.
+    input
+        S3 address of the samples.
+    samples
+        How many samples the input has, where its last ones may be all zero (Graph Challenge numbers them from 1).
+    activations
+        Whether to write every output's activations beside the predictions.
+    memory_mb
+        Which of the deployed worker sizes to use; the smallest that fits by default.
+    """
+
+    model: str = Field(pattern=r"^s3://[^/]+/.*$")
+    input: str = Field(pattern=r"^s3://[^/]+/.+$")
+    strategy: str = "auto"
+    channel: str = "auto"
+    workers: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1)
+    memory_mb: int | None = Field(default=None, ge=128)
+    activations: bool = False
+
+
+class PlanEvent(_Event):
+    """Input of Plan."""
+
+    execution: str
+    run: str = Field(pattern=RUN_ID)
+    request: dict[str, Any]
+
+
+class PlanAnswer(_Event):
+    """What Plan hands to the states after it.
+
+    Attributes
+    ----------
+    function
+        ARN of the worker function of the planned size.
+    workers
+        Their numbers, which the Map goes through.
+    """
+
+    run: str
+    attempt: int
+    function: str
+    workers: list[int]
+
+
+class WorkerEvent(_Event):
+    """Input of a worker."""
+
+    run: str = Field(pattern=RUN_ID)
+    attempt: int = Field(ge=1)
+    worker: int = Field(ge=0)
+
+
+class CollectEvent(_Event):
+    """Input of Collect."""
+
+    run: str = Field(pattern=RUN_ID)
+    attempt: int = Field(ge=1)
+
+
+class StateError(_Event):
+    """An error as a Catch passes it on."""
+
+    Error: str = ""
+    Cause: str = ""
+
+
+class FinishEvent(_Event):
+    """Input of Finish: at the end of a run, after its failure, or from the rule on executions that were stopped."""
+
+    execution: str
+    run: str = Field(pattern=RUN_ID)
+    status: Literal["SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"]
+    error: StateError | None = None
+
+
+class FailedAnswer(_Event):
+    """What Finish answers for a failed run; the Fail state shows it."""
+
+    error: str
+    cause: str
+
+
+def parse_request(data: Mapping[str, Any]) -> RunRequest:
+    """Check the user's input.
+
+    Raises
+    ------
+    PlanError
+        For an unknown strategy or channel, naming the nearest.
+    InputError
+        For anything else, naming the field.
+    """
+    try:
+        request = RunRequest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "input"
+        known = ", ".join(RunRequest.model_fields)
+        if first["type"] == "extra_forbidden":
+            raise InputError(
+                f"unknown field {field!r} in the run's input{_nearest(field, RunRequest.model_fields)}"
+                f": use {known}"
+            ) from error
+        if first["type"] == "missing":
+            raise InputError(
+                f'the run\'s input has no {field!r}: give {{"model": "s3://...", "input": "s3://..."}}'
+            ) from error
+        raise InputError(f"{field} of the run's input: {first['msg']} (it is {first['input']!r})") from error
+    check_name("strategy", request.strategy, STRATEGIES)
+    check_name("channel", request.channel, CHANNELS)
+    return request
+
+
+def check_name(what: str, name: str, known: tuple[str, ...]) -> None:
+    """Refuse a name that isn't known, with the nearest one.
+
+    Raises
+    ------
+    PlanError
+        If it isn't among ``known``.
+    """
+    if name not in known:
+        raise PlanError(f"unknown {what} {name!r}{_nearest(name, known)}: use {', '.join(known)}")
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,77 @@
+"""Names of everything a run keeps in the bucket, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODELS = "models/"
+INPUTS = "inputs/"
+RUNS = "runs/"
+SLOT_LEASES = "leases/slots.json"
+
+
+@dataclass(frozen=True)
+class RunKeys:
+    """S3 keys of one attempt of one run.
+
+    What is kept for the user lies directly below ``runs/ID/``; what workers need while they run, below ``work/``.
+    """
+
+    run: str
+    attempt: int = 1
+
+    @property
+    def root(self) -> str:
+        return f"{RUNS}{self.run}/"
+
+    @property
+    def request(self) -> str:
+        """What was asked, and what was planned."""
+        return f"{self.root}plan.json"
+
+    @property
+    def summary(self) -> str:
+        """What the execution's output says, whole."""
+        return f"{self.root}summary.json"
+
+    @property
+    def predictions(self) -> str:
+        return f"{self.root}predictions.csv"
+
+    @property
+    def activations(self) -> str:
+        return f"{self.root}activations.safetensors"
+
+    @property
+    def abort(self) -> str:
+        """The mark that tells every worker to leave."""
+        return f"{self.root}abort"
+
+    @property
+    def errors(self) -> str:
+        """Prefix of the errors that workers' Catch wrote."""
+        return f"{self.root}errors/"
+
+    @property
+    def work(self) -> str:
+        return f"{self.root}work/{self.attempt}/"
+
+    def error(self, worker: int) -> str:
+        return f"{self.errors}{worker}.json"
+
+    def task(self, worker: int) -> str:
+        return f"{self.work}tasks/{worker}"
+
+    def input(self, worker: int) -> str:
+        return f"{self.work}inputs/{worker}"
+
+    def part(self, worker: int) -> str:
+        return f"{self.work}parts/{worker}"
+
+    def started(self, worker: int) -> str:
+        """The mark that a worker has joined its gang."""
+        return f"{self.work}started/{worker}"
+
+    def ended(self, worker: int) -> str:
+        """The mark that a worker has left, whatever came of it."""
+        return f"{self.work}ended/{worker}"

@@ -1,0 +1,246 @@
+"""How a run is cut: the plan, and each worker's task of steps.
+
+A strategy makes tasks out of a plan; the engine walks their steps. An assignment is a task together with what
+its worker must know of the run; it is what Plan writes to S3 and the worker reads.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from lamella.errors import RunError
+
+Range = tuple[int, int]
+StrategyName = Literal["serial", "samples", "rows"]
+ChannelName = Literal["sns", "memory", "none"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes
+    ----------
+    samples
+        Samples in the batch.
+    channel
+        ``none`` where workers don't talk.
+    memory_mb
+        Of each worker's function.
+    """
+
+    strategy: StrategyName
+    channel: ChannelName
+    workers: int
+    memory_mb: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Link:
+    """Rows of a layer that pass between this worker and a peer."""
+
+    peer: int
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LayerPart:
+    """The rows of one layer that a worker computes, and where their weights are.
+
+    Attributes
+    ----------
+    entries
+        The same rows, in stored entries.
+    sha256
+        Of the bytes that hold them, as `lamella.manifest.Layer.sha256` is taken.
+    """
+
+    layer: int
+    rows: Range
+    entries: Range
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """Receive rows of the layer before ``parts[0]``, compute ``parts`` one after the other, send rows of the last.
+
+    Attributes
+    ----------
+    samples
+        Which samples of the batch, ``[start, stop)``.
+    receive, send
+        What comes from, and goes to, each peer.
+    """
+
+    parts: tuple[LayerPart, ...]
+    samples: Range
+    receive: tuple[Link, ...] = ()
+    send: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One worker's work.
+
+    Attributes
+    ----------
+    features
+        The rows of the batch (features) that it needs; None for all.
+    """
+
+    worker: int
+    samples: Range
+    features: NDArray[np.int64] | None
+    steps: tuple[Step, ...]
+
+    @property
+    def rows(self) -> Range:
+        """Rows of the last layer that it computes."""
+        return self.steps[-1].parts[-1].rows
+
+
+@dataclass(frozen=True)
+class SnsAddress:
+    """Where the workers of a run reach each other through SNS and SQS; lists are by worker."""
+
+    topic_arn: str
+    slots: tuple[int, ...]
+    queue_urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A task, and what its worker must know of the run.
+
+    Attributes
+    ----------
+    model
+        S3 address of the prepared model.
+    manifest_sha256
+        Of the manifest that the plan was made from.
+    deadline_s
+        Unix time at which the run gives up.
+    """
+
+    run: str
+    attempt: int
+    workers: int
+    model: str
+    manifest_sha256: str
+    channel: SnsAddress | None
+    deadline_s: float
+    task: Task
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file: the row numbers as one tensor, everything else in its metadata."""
+        pieces: list[NDArray[np.int64]] = []
+        position = 0
+
+        def keep(rows: NDArray[np.int64] | None) -> list[int] | None:
+            nonlocal position
+            if rows is None:
+                return None
+            pieces.append(rows)
+            position += len(rows)
+            return [position - len(rows), position]
+
+        task = self.task
+        described = {
+            "worker": task.worker,
+            "samples": task.samples,
+            "features": keep(task.features),
+            "steps": [
+                {
+                    "parts": [asdict(part) for part in step.parts],
+                    "samples": step.samples,
+                    "receive": [{"peer": link.peer, "rows": keep(link.rows)} for link in step.receive],
+                    "send": [{"peer": link.peer, "rows": keep(link.rows)} for link in step.send],
+                }
+                for step in task.steps
+            ],
+        }
+        head = {name: value for name, value in self.__dict__.items() if name not in {"task", "channel"}}
+        head |= {"channel": asdict(self.channel) if self.channel else None, "task": described}
+        rows = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+        return save_tensors({"rows": rows.astype(np.uint32)}, {"assignment": json.dumps(head)})
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A link as it is written: its rows are a slice of one tensor."""
+
+    peer: Annotated[int, Field(ge=0)]
+    rows: Range
+
+
+@dataclass(frozen=True)
+class _Step:
+    parts: tuple[LayerPart, ...]
+    samples: Range
+    receive: tuple[_Slice, ...]
+    send: tuple[_Slice, ...]
+
+
+@dataclass(frozen=True)
+class _Task:
+    worker: Annotated[int, Field(ge=0)]
+    samples: Range
+    features: Range | None
+    steps: Annotated[tuple[_Step, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    run: str
+    attempt: Annotated[int, Field(ge=1)]
+    workers: Annotated[int, Field(ge=1)]
+    model: str
+    manifest_sha256: str
+    channel: SnsAddress | None
+    deadline_s: float
+    task: _Task
+
+
+_ASSIGNMENT = TypeAdapter(_Assignment)
+
+
+def parse_assignment(data: bytes, where: str) -> Assignment:
+    """Read what `Assignment.to_bytes` wrote.
+
+    Raises
+    ------
+    RunError
+        If it is something else.
+    """
+    try:
+        all_rows = load_tensors(data)["rows"].astype(np.int64)
+        written = _ASSIGNMENT.validate_json(_metadata(data)["assignment"])
+    except (SafetensorError, ValidationError, KeyError, ValueError) as error:
+        raise RunError(f"{where} is not a worker's task: {str(error).splitlines()[0]}") from error
+
+    def links(slices: tuple[_Slice, ...]) -> tuple[Link, ...]:
+        return tuple(Link(item.peer, all_rows[slice(*item.rows)]) for item in slices)
+
+    steps = tuple(
+        Step(step.parts, step.samples, links(step.receive), links(step.send)) for step in written.task.steps
+    )
+    features = None if written.task.features is None else all_rows[slice(*written.task.features)]
+    head = {name: value for name, value in written.__dict__.items() if name != "task"}
+    return Assignment(**head, task=Task(written.task.worker, written.task.samples, features, steps))
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    size = int.from_bytes(data[:8], "little")
+    metadata: dict[str, str] = json.loads(data[8 : 8 + size])["__metadata__"]
+    return metadata

@@ -1,0 +1,143 @@
+"""Where files are: a directory, or the same tree under an S3 prefix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+from botocore.exceptions import ClientError
+
+from lamella.errors import CloudError, InputError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_ABSENT = {"NoSuchKey", "NoSuchBucket", "404", "403", "AccessDenied"}
+
+
+class Files(Protocol):
+    """A tree of immutable files."""
+
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes ``[start, stop)`` of one file, all of it by default.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        """
+        ...
+
+    def location(self, path: str = "") -> str:
+        """The full name of a path, for messages."""
+        ...
+
+
+def checked_path(path: str) -> str:
+    """``path`` if it stays inside its tree.
+
+    Raises
+    ------
+    InputError
+        If it is absolute, or climbs out.
+    """
+    parts = PurePosixPath(path)
+    if not path or parts.is_absolute() or ".." in parts.parts or "\\" in path or "\0" in path:
+        raise InputError(f"file name {path!r} leaves its folder: use plain relative names")
+    return path
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Files below a local directory."""
+
+    root: Path
+
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        with (self.root / checked_path(path)).open("rb") as file:
+            file.seek(start)
+            return file.read() if stop is None else file.read(stop - start)
+
+    def location(self, path: str = "") -> str:
+        return str(self.root / path)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Objects below an S3 prefix (empty, or ending in a slash)."""
+
+    client: S3Client
+    bucket: str
+    prefix: str = ""
+
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        if stop is not None and stop <= start:
+            return b""
+        key = self.prefix + checked_path(path)
+        try:
+            if start == 0 and stop is None:
+                answer = self.client.get_object(Bucket=self.bucket, Key=key)
+            else:
+                bounds = f"bytes={start}-{'' if stop is None else stop - 1}"
+                answer = self.client.get_object(Bucket=self.bucket, Key=key, Range=bounds)
+            return answer["Body"].read()
+        except ClientError as error:
+            raise self._explained(error, path) from error
+
+    def write(self, path: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        """Put one object."""
+        key = self.prefix + checked_path(path)
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=data, ContentType=content_type)
+
+    def exists(self, path: str) -> bool:
+        """Whether an object is there."""
+        try:
+            self.client.head_object(Bucket=self.bucket, Key=self.prefix + checked_path(path))
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _ABSENT:
+                return False
+            raise
+        return True
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Put one object unless there is one; whether this call made it."""
+        try:
+            self.client.put_object(
+                Bucket=self.bucket, Key=self.prefix + checked_path(path), Body=data, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in {"PreconditionFailed", "412"}:
+                return False
+            raise
+        return True
+
+    def below(self, path: str) -> Bucket:
+        """The same bucket, further down."""
+        return Bucket(self.client, self.bucket, self.prefix + path)
+
+    def location(self, path: str = "") -> str:
+        return f"s3://{self.bucket}/{self.prefix}{path}"
+
+    def _explained(self, error: ClientError, path: str) -> Exception:
+        code = error.response.get("Error", {}).get("Code", "")
+        where = self.location(path)
+        if code in {"NoSuchKey", "NoSuchBucket", "404"}:
+            return FileNotFoundError(f"there is no {where}")
+        if code in {"AccessDenied", "403"}:
+            return FileNotFoundError(f"{where} is not there, or may not be read (AccessDenied)")
+        return CloudError(f"reading {where} failed: {code}: {error}")
+
+
+def split_s3_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of ``s3://bucket/key``.
+
+    Raises
+    ------
+    InputError
+        If it is no such address.
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket:
+        raise InputError(f"{uri!r} is no S3 address: write s3://bucket/key")
+    return bucket, key
