@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lamella.errors import RunError
 
@@ -18,8 +18,8 @@ class Config(BaseModel):
     bucket
         Where runs keep their data.
     topic_arn, slots, slot_queues
-        The topic that workers publish to, how many slots are deployed, and what a slot's queue URL is but for
-        the slot's number at its end.
+        The topic that workers publish to, how many slots are deployed (the variable lists their numbers,
+        ``0,1,2``), and what a slot's queue URL is but for the slot's number at its end.
     workers
         ARN of the worker function of each memory size, MiB: ``1024=arn:...,1769=arn:...``.
     worker_timeout_s
@@ -34,6 +34,17 @@ class Config(BaseModel):
     slot_queues: str = ""
     workers: str = ""
     worker_timeout_s: int = Field(default=900, ge=1)
+
+    @field_validator("slots", mode="before")
+    @classmethod
+    def _count_slots(cls, value: object) -> object:
+        """A template can't count its slots, only list them."""
+        if not isinstance(value, str):
+            return value
+        numbers = [number.strip() for number in value.split(",") if number.strip()]
+        if numbers != [str(slot) for slot in range(len(numbers))]:
+            raise ValueError(f"slots are numbered 0,1,2 and so on, without a gap; these are {value}")
+        return len(numbers)
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Config:

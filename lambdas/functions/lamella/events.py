@@ -30,7 +30,8 @@ class RunRequest(_Event):
     input
         S3 address of the samples.
     samples
-        How many samples the input has, where its last ones may be all zero (Graph Challenge numbers them from 1).
+        How many samples the input has, where its last ones may be all zero (a Graph Challenge file names
+        only the others).
     activations
         Whether to write every output's activations beside the predictions.
     memory_mb
@@ -95,7 +96,7 @@ class StateError(_Event):
 
 
 class FinishEvent(_Event):
-    """Input of Finish: at the end of a run, after its failure, or from the rule on executions that were stopped."""
+    """Input of Finish: after a run, after its failure, or from the rule on stopped executions."""
 
     execution: str
     run: str = Field(pattern=RUN_ID)

@@ -14,7 +14,8 @@ SLOT_LEASES = "leases/slots.json"
 class RunKeys:
     """S3 keys of one attempt of one run.
 
-    What is kept for the user lies directly below ``runs/ID/``; what workers need while they run, below ``work/``.
+    What is kept for the user lies directly below ``runs/ID/``; what workers need while they run, below
+    ``work/``.
     """
 
     run: str
@@ -25,7 +26,7 @@ class RunKeys:
         return f"{RUNS}{self.run}/"
 
     @property
-    def request(self) -> str:
+    def plan(self) -> str:
         """What was asked, and what was planned."""
         return f"{self.root}plan.json"
 
@@ -51,6 +52,11 @@ class RunKeys:
     def errors(self) -> str:
         """Prefix of the errors that workers' Catch wrote."""
         return f"{self.root}errors/"
+
+    @property
+    def collected(self) -> str:
+        """What Collect found."""
+        return f"{self.work}collected.json"
 
     @property
     def work(self) -> str:

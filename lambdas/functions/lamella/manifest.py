@@ -2,8 +2,8 @@
 
 Row numbers are positions in the *stored* order of a layer (the partitioner's), everywhere but in a
 layer's ``order``, which maps them to the rows of the source. Columns are rows of the layer before;
-those of the first layer are features, in the source's order. Within a row, entries are stored by ascending column
-*of the source*, so that a row's sum, taken in stored order, is the same whatever the partitioner.
+those of the first layer are features, in the source's order. Within a row, entries are stored by ascending
+column *of the source*, so that a row's sum, taken in stored order, is the same whatever the partitioner.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class Layer:
     order
         Row of the source at each stored position; None where they are the same.
     sha256
-        Of the bytes of ``row_nnz``, ``indices``, ``values`` (or codes) and ``bias``, those that are arrays, one
-        after the other.
+        Of the bytes of ``row_nnz``, ``indices``, ``values`` (or codes) and ``bias``, those that are arrays,
+        one after the other.
     """
 
     rows: Annotated[int, Field(ge=1, lt=2**32)]
@@ -263,9 +263,9 @@ class Cut:
         sha256 of the bytes of each part of each layer, taken as `Layer.sha256` is (of ``row_nnz`` the starts of
         its rows and the one after).
     links : (n, 3)
-        (layer, receiver, sender), ascending: to compute that layer the receiver needs rows of the layer before
-        from the sender, another worker. For the first layer receiver and sender are the same, and the rows are
-        features.
+        (layer, receiver, sender), ascending: to compute that layer the receiver needs rows of the layer
+        before from the sender, another worker. For the first layer receiver and sender are the same, and the
+        rows are features.
     link_starts : (n + 1,)
         Where each link's rows begin in ``link_rows``.
     link_rows

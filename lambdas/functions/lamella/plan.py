@@ -18,6 +18,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from lamella.errors import RunError
+from lamella.tensors import metadata
 
 Range = tuple[int, int]
 StrategyName = Literal["serial", "samples", "rows"]
@@ -73,7 +74,7 @@ class LayerPart:
 
 @dataclass(frozen=True)
 class Step:
-    """Receive rows of the layer before ``parts[0]``, compute ``parts`` one after the other, send rows of the last.
+    """Receive rows of the layer before ``parts[0]``, compute ``parts`` one by one, send rows of the last.
 
     Attributes
     ----------
@@ -225,7 +226,7 @@ def parse_assignment(data: bytes, where: str) -> Assignment:
     """
     try:
         all_rows = load_tensors(data)["rows"].astype(np.int64)
-        written = _ASSIGNMENT.validate_json(_metadata(data)["assignment"])
+        written = _ASSIGNMENT.validate_json(metadata(data)["assignment"])
     except (SafetensorError, ValidationError, KeyError, ValueError) as error:
         raise RunError(f"{where} is not a worker's task: {str(error).splitlines()[0]}") from error
 
@@ -238,9 +239,3 @@ def parse_assignment(data: bytes, where: str) -> Assignment:
     features = None if written.task.features is None else all_rows[slice(*written.task.features)]
     head = {name: value for name, value in written.__dict__.items() if name != "task"}
     return Assignment(**head, task=Task(written.task.worker, written.task.samples, features, steps))
-
-
-def _metadata(data: bytes) -> dict[str, str]:
-    size = int.from_bytes(data[:8], "little")
-    metadata: dict[str, str] = json.loads(data[8 : 8 + size])["__metadata__"]
-    return metadata

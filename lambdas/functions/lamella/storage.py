@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +13,7 @@ from lamella.errors import CloudError, InputError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 _ABSENT = {"NoSuchKey", "NoSuchBucket", "404", "403", "AccessDenied"}
 
@@ -111,6 +113,25 @@ class Bucket:
                 return False
             raise
         return True
+
+    def sizes(self, path: str = "") -> dict[str, int]:
+        """Bytes of every object below a path, by its path here."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self.prefix + path
+        )
+        return {
+            item["Key"].removeprefix(self.prefix): item["Size"]
+            for page in pages
+            for item in page.get("Contents", [])
+        }
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove objects; those that aren't there are no matter. S3 takes 1,000 at a time."""
+        keys: list[ObjectIdentifierTypeDef] = [{"Key": self.prefix + path} for path in paths]
+        for start in range(0, len(keys), 1000):
+            self.client.delete_objects(
+                Bucket=self.bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True}
+            )
 
     def below(self, path: str) -> Bucket:
         """The same bucket, further down."""

@@ -1,0 +1,18 @@
+"""State Finish: the end of every run, good or bad."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lamella.events import FinishEvent
+from lamella.runtime import LambdaContext, Runtime
+from lamella.states.finish import finish_run
+
+runtime = Runtime()
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Finish a run; the answer is the execution's output, or the error that it fails with."""
+    request = FinishEvent.model_validate(event)
+    runtime.begin(context, run=request.run)
+    return finish_run(request, runtime)

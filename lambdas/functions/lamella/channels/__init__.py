@@ -1,0 +1,5 @@
+"""How workers exchange activations: one contract, one module per way."""
+
+from lamella.channels.base import Channel, Delivery
+
+__all__ = ["Channel", "Delivery"]

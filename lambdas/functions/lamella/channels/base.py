@@ -1,0 +1,58 @@
+"""The contract of a channel: it carries bytes to peers, at least once and in any order.
+
+What a message is, that none is applied twice, and that a large one is sent in chunks, is the mailbox's
+business, over any channel.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message as received.
+
+    Attributes
+    ----------
+    receipt
+        What the channel needs to acknowledge it.
+    """
+
+    data: bytes
+    receipt: str
+
+
+class Channel(ABC):
+    """One worker's end of a channel.
+
+    Attributes
+    ----------
+    max_message_bytes
+        The longest message that it carries.
+    """
+
+    max_message_bytes: int
+
+    @abstractmethod
+    def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
+        """Send each message to the worker of that number; returns when the channel has all of them.
+
+        Raises
+        ------
+        CloudError
+            If it does not take them, after retries.
+        """
+
+    @abstractmethod
+    def receive(self, wait_s: float) -> list[Delivery]:
+        """Messages for this worker: some as soon as there are any, none after ``wait_s``.
+
+        A message that is not acknowledged soon comes again.
+        """
+
+    @abstractmethod
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """These need not come again."""

@@ -1,0 +1,61 @@
+"""Workers that are threads of one process; for tests, and as the contract's plainest form."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Sequence
+
+from lamella.channels.base import Channel, Delivery
+
+
+class MemoryHub:
+    """What the workers of one run share."""
+
+    def __init__(self, workers: int) -> None:
+        self.queues: list[queue.Queue[bytes]] = [queue.Queue() for _ in range(workers)]
+
+
+class MemoryChannel(Channel):
+    """One worker's end.
+
+    Parameters
+    ----------
+    visibility_s
+        After how long a message that was not acknowledged comes again.
+    """
+
+    def __init__(
+        self, hub: MemoryHub, worker: int, max_message_bytes: int = 256 << 10, visibility_s: float = 10
+    ) -> None:
+        self.max_message_bytes = max_message_bytes
+        self._hub, self._mine, self._visibility_s = hub, hub.queues[worker], visibility_s
+        self._held: dict[str, tuple[float, bytes]] = {}
+        self._receipts = 0
+
+    def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
+        for target, data in messages:
+            assert len(data) <= self.max_message_bytes
+            self._hub.queues[target].put(data)
+
+    def receive(self, wait_s: float) -> list[Delivery]:
+        self._return_unacknowledged()
+        try:
+            data = self._mine.get(timeout=wait_s) if wait_s > 0 else self._mine.get_nowait()
+        except queue.Empty:
+            return []
+        self._receipts += 1
+        delivery = Delivery(data, str(self._receipts))
+        self._held[delivery.receipt] = (time.monotonic(), data)
+        return [delivery]
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._held.pop(delivery.receipt, None)
+
+    def _return_unacknowledged(self) -> None:
+        now = time.monotonic()
+        for receipt, (since, data) in list(self._held.items()):
+            if now - since >= self._visibility_s:
+                del self._held[receipt]
+                self._mine.put(data)

@@ -1,0 +1,146 @@
+"""The only loop there is: for each step, collect the halo, compute, post what the peers need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.activations import Activations, stack
+from lamella.codec import decode, encode
+from lamella.kernel import LayerWeights, forward
+from lamella.mailbox import Mailbox
+from lamella.manifest import Manifest
+from lamella.plan import Range, Step, Task
+from lamella.storage import Files
+from lamella.weights import StoredPart, read_parts
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What a step took, seconds, and what came of it.
+
+    Attributes
+    ----------
+    layer
+        The step's last.
+    wait_s, read_s, compute_s, send_s
+        For peers, for weights not read yet, in the kernel, and to encode and post.
+    live
+        Samples that are not zero in all of this worker's rows.
+    """
+
+    layer: int
+    wait_s: float
+    read_s: float
+    compute_s: float
+    send_s: float
+    live: int
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A micro-batch between two steps: the rows of the layer before that this worker has."""
+
+    rows: NDArray[np.int64]
+    block: Activations
+
+
+def run_task(
+    task: Task,
+    manifest: Manifest,
+    files: Files,
+    inputs: Activations,
+    mailbox: Mailbox | None,
+    observe: Callable[[StepRecord], None],
+    clock: Clock = time.monotonic,
+) -> Activations:
+    """Walk the steps of a task.
+
+    Parameters
+    ----------
+    inputs
+        The features that the task names, of its samples.
+    mailbox
+        None where the task neither receives nor sends.
+    observe
+        Called after every step; what it raises ends the task.
+
+    Returns
+    -------
+    Activations
+        Of the task's rows of the last layer and all of its samples.
+    """
+    features = np.arange(manifest.features) if task.features is None else task.features
+    parts = [part for step in task.steps for part in step.parts]
+    stored = read_parts(files, manifest, parts)
+    held: dict[Range, _Held] = {}
+    for step in task.steps:
+        began = clock()
+        have = held.get(step.samples) or _Held(features, inputs.select(step.samples))
+        x = _with_halo(step, have, mailbox)
+        received = clock()
+        own = [next(stored) for _ in step.parts]
+        layers = [_kernel_layer(manifest, part, x.rows if i == 0 else None) for i, part in enumerate(own)]
+        read = clock()
+        y = forward(layers, x.block, step.samples)
+        computed = clock()
+        rows = step.parts[-1].rows
+        _post(step, y, rows[0], mailbox)
+        held[step.samples] = _Held(np.arange(*rows), y)
+        observe(
+            StepRecord(
+                layer=step.parts[-1].layer,
+                wait_s=received - began,
+                read_s=read - received,
+                compute_s=computed - read,
+                send_s=clock() - computed,
+                live=len(y.live),
+            )
+        )
+    return _side_by_side([held[samples].block for samples in sorted(held)])
+
+
+def _with_halo(step: Step, have: _Held, mailbox: Mailbox | None) -> _Held:
+    """What this worker has, and below it what its peers send for the step."""
+    if not step.receive:
+        return have
+    assert mailbox is not None
+    letters = mailbox.collect(step.parts[0].layer, step.samples[0], [link.peer for link in step.receive])
+    received = [decode(letters[link.peer], len(link.rows), step.samples) for link in step.receive]
+    rows = np.concatenate([have.rows, *(link.rows for link in step.receive)])
+    return _Held(rows, stack([have.block, *received]))
+
+
+def _post(step: Step, y: Activations, first_row: int, mailbox: Mailbox | None) -> None:
+    if not step.send:
+        return
+    assert mailbox is not None
+    letters = {
+        link.peer: encode(Activations(y.live, y.values[link.rows - first_row]), step.samples)
+        for link in step.send
+    }
+    mailbox.post(step.parts[-1].layer + 1, step.samples[0], letters)
+
+
+def _kernel_layer(manifest: Manifest, part: StoredPart, rows: NDArray[np.int64] | None) -> LayerWeights:
+    """The part, its indices turned into rows of the input block, which holds ``rows`` of the layer before."""
+    layer = manifest.layers[part.layer]
+    if rows is None or np.array_equal(rows, np.arange(layer.columns)):
+        return part.for_kernel(layer, None, layer.columns)
+    position = np.full(layer.columns, -1, np.int32)
+    position[rows] = np.arange(len(rows), dtype=np.int32)
+    return part.for_kernel(layer, position, len(rows))
+
+
+def _side_by_side(blocks: list[Activations]) -> Activations:
+    """Micro-batches of the same rows, in the order of their samples."""
+    if len(blocks) == 1:
+        return blocks[0]
+    live = np.concatenate([block.live for block in blocks])
+    return Activations(live, np.concatenate([block.values for block in blocks], axis=1))

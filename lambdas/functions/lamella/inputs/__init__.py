@@ -1,0 +1,67 @@
+"""Samples to infer: read from a file's bytes, checked against the model, held by feature.
+
+All files are samples x features. Values become float32, rounded to nearest; what no float32 can hold is
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lamella.errors import BatchError
+from lamella.inputs.arrays import read_npy, read_safetensors, read_sparse_npz
+from lamella.inputs.batch import MAX_SAMPLES, Batch
+from lamella.inputs.graph_challenge import read_graph_challenge
+from lamella.inputs.table import read_csv
+
+__all__ = ["SUFFIXES", "Batch", "known_suffix", "read_batch"]
+
+_READERS: dict[str, Callable[[bytes, str, int, int | None], Batch]] = {
+    ".tsv": read_graph_challenge,
+    ".tsv.gz": read_graph_challenge,
+    ".npy": read_npy,
+    ".npz": read_sparse_npz,
+    ".safetensors": read_safetensors,
+    ".csv": read_csv,
+}
+SUFFIXES = tuple(_READERS)
+
+
+def known_suffix(name: str) -> str:
+    """The suffix of ``name`` that says its format.
+
+    Raises
+    ------
+    BatchError
+        If it says none that Lamella reads.
+    """
+    for suffix in SUFFIXES:
+        if name.lower().endswith(suffix):
+            return suffix
+    if name.lower().endswith(".parquet"):
+        raise BatchError(f"{name}: .parquet is not read: save it as .npy or .csv")
+    raise BatchError(f"{name} is no input format Lamella knows: use {', '.join(SUFFIXES)}")
+
+
+def read_batch(data: bytes, name: str, features: int, samples: int | None = None) -> Batch:
+    """Parse a file of samples for a model of ``features`` inputs.
+
+    Parameters
+    ----------
+    data, name
+        The file's bytes, and what to call it in messages; its suffix says the format.
+    samples
+        How many samples there are: for Graph Challenge files, whose last samples may be all zero and so in no
+        line. Of other files it is only checked.
+
+    Raises
+    ------
+    BatchError
+        If the file can't be read or doesn't fit the model.
+    """
+    read = _READERS[known_suffix(name)]
+    if samples is not None and not 1 <= samples <= MAX_SAMPLES:
+        raise BatchError(f"a run of {samples:,} samples can't be: give 1 to {MAX_SAMPLES:,}, or leave it out")
+    if not data:
+        raise BatchError(f"{name} is empty: give at least one sample")
+    return read(data, name, features, samples)

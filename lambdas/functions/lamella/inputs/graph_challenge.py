@@ -1,0 +1,191 @@
+"""Graph Challenge images: lines of sample, feature and value, both numbers from 1, between tabs.
+
+Text is parsed a few megabytes at a time, in arrays of bytes: a plain line (digits and single tabs) costs some
+100 ns. What is not plain (signs, exponents, spaces) is parsed line by line, which also finds what is wrong.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.errors import BatchError
+from lamella.inputs.batch import MAX_BYTES, MAX_SAMPLES, MOST, Batch, make_batch, reason
+
+_PIECE_BYTES = 2**22
+_MAX_DIGITS = 9
+_TAB, _LINE_FEED, _ZERO = 9, 10, 48
+_GZIP = 31
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """Lines of a file; numbers from 1."""
+
+    samples: NDArray[np.int64]
+    features: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def read_graph_challenge(data: bytes, name: str, features: int, samples: int | None) -> Batch:
+    """Parse a ``.tsv``, or a gzip of one.
+
+    The samples are as many as ``samples`` says, or as the highest number; those that no line names are zero.
+
+    Raises
+    ------
+    BatchError
+        If a line is no sample, feature and value within bounds, or repeats another; naming the line.
+    """
+    highest = min(samples or MAX_SAMPLES, MAX_SAMPLES)
+    pieces: list[_Entries] = []
+    line = 1
+    for text in _whole_lines(_decompressed(data, name) if name.lower().endswith(".gz") else _pieces(data)):
+        piece = _parse_plain(text)
+        if piece is None or not _within(piece, highest, features):
+            piece = _parse_lines(text, line, name, highest, features)
+        line += text.count(b"\n")
+        pieces.append(piece)
+    numbers = np.concatenate([piece.samples for piece in pieces]) if pieces else np.zeros(0, np.int64)
+    if not len(numbers):
+        raise BatchError(f"{name} is empty: give lines of sample, feature and value between tabs")
+    return make_batch(
+        numbers - 1,
+        np.concatenate([piece.features for piece in pieces]) - 1,
+        np.concatenate([piece.values for piece in pieces]),
+        (samples or int(numbers.max()), features),
+        1,
+        name,
+    )
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), _PIECE_BYTES):
+        yield data[start : start + _PIECE_BYTES]
+
+
+def _decompressed(data: bytes, name: str) -> Iterator[bytes]:
+    """Text of a gzip file of one or more members, bounded in what it may grow to."""
+    total = 0
+    while data:
+        stream = zlib.decompressobj(_GZIP)
+        while not stream.eof:
+            try:
+                text = stream.decompress(data, _PIECE_BYTES)
+            except zlib.error as error:
+                raise BatchError(
+                    f"{name} is not a sound gzip file ({reason(error)}): make it again"
+                ) from error
+            data = stream.unconsumed_tail
+            if not text and not data and not stream.eof:
+                raise BatchError(f"{name} ends in the middle of its gzip stream: copy it again, whole")
+            total += len(text)
+            if total > MAX_BYTES:
+                raise BatchError(f"{name} unpacks to more than {MOST}: split it into several runs")
+            yield text
+        # Padding with zeros after the last member is allowed by gzip, and common on tapes.
+        data = stream.unused_data.lstrip(b"\0")
+
+
+def _whole_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield rest + piece[:cut]
+            rest = piece[cut:]
+        else:
+            rest += piece
+        if len(rest) > _PIECE_BYTES:
+            # No line is this long: let the parser refuse it before more is gathered.
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
+
+
+def _parse_plain(text: bytes) -> _Entries | None:
+    """Lines of three unsigned whole numbers between single tabs; None if there is anything else."""
+    if not text.endswith(b"\n"):
+        text += b"\n"
+    letters = np.frombuffer(text, np.uint8)
+    marks = np.flatnonzero(letters < _ZERO)
+    if len(marks) % 3:
+        return None
+    ends = marks.reshape(-1, 3)
+    kinds = letters[ends]
+    if not ((kinds[:, :2] == _TAB).all() and (kinds[:, 2] == _LINE_FEED).all()):
+        return None
+    starts = np.concatenate([[0], marks[:-1] + 1]).reshape(-1, 3)
+    columns = [_parse_digits(letters, starts[:, i], ends[:, i]) for i in range(3)]
+    sample, feature, value = columns
+    if sample is None or feature is None or value is None:
+        return None
+    return _Entries(sample, feature, value.astype(np.float64))
+
+
+def _parse_digits(
+    letters: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    widths = ends - starts
+    longest = int(widths.max(initial=0))
+    if longest > _MAX_DIGITS or int(widths.min(initial=1)) < 1:
+        return None
+    number = np.zeros(len(starts), np.int64)
+    # From the last digit to the first: shorter numbers drop out, and what is read before them counts nothing.
+    for place in range(longest):
+        digit = letters[np.maximum(ends - 1 - place, 0)].astype(np.int64) - _ZERO
+        inside = widths > place
+        if (((digit < 0) | (digit > 9)) & inside).any():
+            return None
+        number += np.where(inside, digit, 0) * 10**place
+    return number
+
+
+def _within(piece: _Entries, samples: int, features: int) -> bool:
+    return bool(
+        piece.samples.min(initial=1) >= 1
+        and piece.samples.max(initial=1) <= samples
+        and piece.features.min(initial=1) >= 1
+        and piece.features.max(initial=1) <= features
+    )
+
+
+def _parse_lines(text: bytes, first_line: int, name: str, samples: int, features: int) -> _Entries:
+    numbers: list[int] = []
+    columns: list[int] = []
+    values: list[float] = []
+    for line, words in enumerate((line.split() for line in text.split(b"\n")), first_line):
+        if not words:
+            continue
+        entry = _parse_entry(words)
+        if entry is None:
+            shown = b" ".join(words)[:40].decode("ascii", "replace")
+            raise BatchError(f"{name}, line {line:,}: {shown!r} is no sample, feature and value between tabs")
+        number, column, amount = entry
+        if not 1 <= number <= samples:
+            raise BatchError(
+                f"{name}, line {line:,} names sample {number:,}: use numbers from 1 to {samples:,}"
+            )
+        if not 1 <= column <= features:
+            raise BatchError(
+                f"{name}, line {line:,} names feature {column:,}: the model takes features 1 to {features:,}"
+            )
+        numbers.append(number)
+        columns.append(column)
+        values.append(amount)
+    return _Entries(np.array(numbers, np.int64), np.array(columns, np.int64), np.array(values, np.float64))
+
+
+def _parse_entry(words: list[bytes]) -> tuple[int, int, float] | None:
+    # Python reads 1_0 as 10; no other reader of these files would.
+    if len(words) != 3 or any(b"_" in word for word in words):
+        return None
+    try:
+        return int(words[0]), int(words[1]), float(words[2])
+    except ValueError:
+        return None

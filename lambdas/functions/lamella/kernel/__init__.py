@@ -1,0 +1,9 @@
+"""The arithmetic of a run: every bit of a result is made here.
+
+A row's sum is taken whole, in stored order, in float32, each product and each sum rounded on its own. So a
+result does not depend on how rows, samples and layers were dealt out.
+"""
+
+from lamella.kernel.waves import LayerWeights, forward
+
+__all__ = ["LayerWeights", "forward"]

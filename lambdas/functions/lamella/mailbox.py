@@ -1,0 +1,191 @@
+"""What a message is, over any channel: chunks, duplicates, early arrivals, and what belongs to another run.
+
+A channel delivers at least once and in any order. A message names run, attempt, layer, micro-batch, source
+and chunk, and carries a checksum; each is applied once, early ones are kept, those of other runs are dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from lamella.channels import Channel
+from lamella.errors import DeadlineExceeded, MessageError, RunAborted
+
+# magic, run, attempt, layer, first sample of the micro-batch, source, chunk, chunks, checksum
+_HEADER = struct.Struct("<4s8sHIIHHHI")
+_MAGIC = b"LML1"
+LONGEST_WAIT_S = 5.0  # how late an abort mark is seen
+
+_log = logging.getLogger(__name__)
+
+Key = tuple[int, int, int]  # layer, first sample, source
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chunk of what a worker sends to a peer for one layer and micro-batch."""
+
+    run: bytes
+    attempt: int
+    layer: int
+    first_sample: int
+    source: int
+    chunk: int
+    chunks: int
+    payload: bytes
+
+    def to_bytes(self) -> bytes:
+        """Header, checksum, payload."""
+        return self._header(self.checksum()) + self.payload
+
+    def checksum(self) -> int:
+        """Of header and payload."""
+        return zlib.crc32(self.payload, zlib.crc32(self._header(0)))
+
+    def _header(self, checksum: int) -> bytes:
+        place = (self.layer, self.first_sample, self.source, self.chunk, self.chunks)
+        return _HEADER.pack(_MAGIC, self.run, self.attempt, *place, checksum)
+
+
+def parse_message(data: bytes) -> Message:
+    """Read what `Message.to_bytes` wrote.
+
+    Raises
+    ------
+    MessageError
+        If it is something else, or damaged.
+    """
+    if len(data) < _HEADER.size or data[:4] != _MAGIC:
+        raise MessageError("these bytes are no message")
+    _, run, attempt, layer, first_sample, source, chunk, chunks, checksum = _HEADER.unpack_from(data)
+    message = Message(run, attempt, layer, first_sample, source, chunk, chunks, data[_HEADER.size :])
+    if message.checksum() != checksum:
+        raise MessageError("a message is damaged: its checksum differs")
+    if not message.chunk < message.chunks:
+        raise MessageError(f"a message is chunk {message.chunk} of {message.chunks}")
+    return message
+
+
+def run_digest(run: str) -> bytes:
+    """A run's mark in its messages: 8 bytes, for ids of any length."""
+    return hashlib.sha256(run.encode()).digest()[:8]
+
+
+class Mailbox:
+    """One worker's letters.
+
+    Parameters
+    ----------
+    clock
+        Unix time, seconds.
+    deadline_s
+        When to give up waiting, on that clock.
+    check_abort
+        Raises `RunAborted` if the run is over; called at least every `LONGEST_WAIT_S` of waiting.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        run: str,
+        attempt: int,
+        worker: int,
+        *,
+        clock: Callable[[], float],
+        deadline_s: float,
+        check_abort: Callable[[], None],
+    ) -> None:
+        self._channel, self._run, self._attempt, self._worker = channel, run_digest(run), attempt, worker
+        self._clock, self._deadline_s, self._check_abort = clock, deadline_s, check_abort
+        self._chunks: dict[Key, dict[int, Message]] = {}
+        self._taken: set[Key] = set()
+
+    def post(self, layer: int, first_sample: int, letters: Mapping[int, bytes]) -> None:
+        """Send each peer its bytes for a layer and micro-batch."""
+        room = self._channel.max_message_bytes - _HEADER.size
+        messages = []
+        for peer, data in letters.items():
+            pieces = [data[start : start + room] for start in range(0, len(data), room)] or [b""]
+            for chunk, piece in enumerate(pieces):
+                message = Message(
+                    self._run, self._attempt, layer, first_sample, self._worker, chunk, len(pieces), piece
+                )
+                messages.append((peer, message.to_bytes()))
+        self._channel.send(messages)
+
+    def collect(self, layer: int, first_sample: int, sources: Iterable[int]) -> dict[int, bytes]:
+        """Wait for what each source sent for a layer and micro-batch.
+
+        Raises
+        ------
+        DeadlineExceeded
+            If something is still missing at the deadline; names from whom.
+        RunAborted
+            If the run was ended meanwhile.
+        MessageError
+            If a message of this run is damaged or contradicts another.
+        """
+        missing = {(layer, first_sample, source) for source in sources}
+        wanted = frozenset(missing)
+        missing = {key for key in missing if not self._complete(key)}
+        last_check = self._clock()
+        while missing:
+            now = self._clock()
+            if now >= self._deadline_s:
+                late = ", ".join(str(source) for _, _, source in sorted(missing))
+                raise DeadlineExceeded(
+                    f"layer {layer} waited in vain for worker {late} until the run's deadline"
+                )
+            if now - last_check >= LONGEST_WAIT_S:
+                self._check_abort()
+                last_check = now
+            missing -= self._receive(min(LONGEST_WAIT_S, self._deadline_s - now))
+        return {source: self._take((layer, first_sample, source)) for _, _, source in wanted}
+
+    def _receive(self, wait_s: float) -> set[Key]:
+        """Take in what arrives; the keys that it completed."""
+        deliveries = self._channel.receive(wait_s)
+        completed = set()
+        for delivery in deliveries:
+            try:
+                message = parse_message(delivery.data)
+            except MessageError:
+                if delivery.data[4:12] == self._run:
+                    raise
+                _log.warning("dropped %d bytes that are no message", len(delivery.data))
+                continue
+            if message.run != self._run or message.attempt < self._attempt:
+                continue
+            if message.attempt > self._attempt:
+                raise RunAborted(
+                    f"attempt {message.attempt} of this run is under way: attempt {self._attempt} ends"
+                )
+            key = (message.layer, message.first_sample, message.source)
+            if key in self._taken:
+                continue
+            chunks = self._chunks.setdefault(key, {})
+            had = next(iter(chunks.values()), message)
+            if had.chunks != message.chunks or chunks.get(message.chunk, message) != message:
+                raise MessageError(
+                    f"worker {message.source} sent two different messages for layer {message.layer}"
+                )
+            chunks[message.chunk] = message
+            if self._complete(key):
+                completed.add(key)
+        if deliveries:
+            self._channel.acknowledge(deliveries)
+        return completed
+
+    def _complete(self, key: Key) -> bool:
+        chunks = self._chunks.get(key, {})
+        return any(len(chunks) == message.chunks for message in chunks.values())
+
+    def _take(self, key: Key) -> bytes:
+        chunks = self._chunks.pop(key)
+        self._taken.add(key)
+        return b"".join(chunks[i].payload for i in range(len(chunks)))

@@ -1,0 +1,134 @@
+"""Which strategy, channel, workers and memory a run gets; what can't be had is refused before any launch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from lamella.errors import PlanError
+from lamella.events import RunRequest
+from lamella.manifest import Manifest
+from lamella.plan import Plan, StrategyName, Task
+
+DEFAULT_WORKERS = 8
+# An inline Map runs at most 40 iterations at a time (Step Functions quotas); a gang needs all its workers.
+MAX_INLINE_WORKERS = 40
+RUNTIME_BYTES = 220 << 20  # Python, numpy, scipy and boto3, as measured in a worker
+WINDOW_BYTES = 160 << 20  # weights read ahead, and their kernel-ready copy
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What is deployed and allowed.
+
+    Attributes
+    ----------
+    slots
+        Deployed slots of the channel sns.
+    concurrency
+        Lambda executions that may run at the same time in the account.
+    memory_sizes_mb
+        Of the deployed worker functions, ascending.
+    """
+
+    slots: int
+    concurrency: int
+    memory_sizes_mb: Sequence[int]
+
+
+def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capacity) -> Plan:
+    """The plan for a request; ``memory_mb`` is the smallest deployed, or what was asked for.
+
+    Raises
+    ------
+    PlanError
+        If what was asked for can't be had; says why, and what can.
+    """
+    strategy = _strategy(request, manifest)
+    workers = _workers(request, manifest, strategy, samples)
+    if workers == 1:
+        strategy = "serial"
+    talks = strategy == "rows"
+    if workers > MAX_INLINE_WORKERS:
+        raise PlanError(
+            f"{workers} workers can't run at once (a Map runs {MAX_INLINE_WORKERS}): ask for fewer"
+        )
+    if workers > capacity.concurrency:
+        raise PlanError(
+            f"{workers} workers can't run at once: the account runs {capacity.concurrency} executions: "
+            "ask for fewer, or have the quota raised"
+        )
+    if talks and workers > capacity.slots:
+        raise PlanError(
+            f"{workers} workers need {workers} slots and {capacity.slots} are deployed: "
+            "ask for fewer, or deploy more (parameter Slots)"
+        )
+    sizes = list(capacity.memory_sizes_mb)
+    if request.memory_mb is not None and request.memory_mb not in sizes:
+        have = ", ".join(str(size) for size in sizes)
+        raise PlanError(f"no worker of {request.memory_mb} MB is deployed: use {have}")
+    return Plan(strategy, "sns" if talks else "none", workers, request.memory_mb or sizes[0], samples)
+
+
+def memory_need_bytes(tasks: Sequence[Task], features: int) -> int:
+    """Of the hungriest worker: runtime, weights, and a step's input and output, each twice."""
+    most = 0
+    for task in tasks:
+        have = features if task.features is None else len(task.features)
+        for step in task.steps:
+            samples = step.samples[1] - step.samples[0]
+            came = have + sum(len(link.rows) for link in step.receive)
+            have = max(part.rows[1] - part.rows[0] for part in step.parts)
+            most = max(most, 2 * 4 * samples * (came + have))
+    return RUNTIME_BYTES + WINDOW_BYTES + most
+
+
+def fitting_memory_mb(need_bytes: int, sizes_mb: Sequence[int]) -> int:
+    """The smallest size that holds ``need_bytes``.
+
+    Raises
+    ------
+    PlanError
+        If none does.
+    """
+    for size in sizes_mb:
+        if size << 20 >= need_bytes:
+            return size
+    raise PlanError(
+        f"a worker would need {need_bytes >> 20} MB and the largest deployed has {sizes_mb[-1]}: "
+        "ask for more workers or fewer samples, or deploy a larger one (parameter LargeWorkerMemory)"
+    )
+
+
+def _strategy(request: RunRequest, manifest: Manifest) -> StrategyName:
+    if request.strategy != "auto":
+        return cast("StrategyName", request.strategy)
+    fits = manifest.cuts if request.workers is None else {request.workers} & set(manifest.cuts)
+    return "rows" if fits else "samples" if (request.workers or 1) > 1 else "serial"
+
+
+def _workers(request: RunRequest, manifest: Manifest, strategy: StrategyName, samples: int) -> int:
+    asked = request.workers
+    if strategy == "serial":
+        if asked not in {None, 1}:
+            raise PlanError(f"serial has one worker, not {asked}: leave workers out, or use samples or rows")
+        return 1
+    if strategy == "samples":
+        if asked is not None and asked > samples:
+            raise PlanError(f"{asked} workers are more than the {samples} samples: ask for at most {samples}")
+        return asked or min(DEFAULT_WORKERS, samples)
+    narrowest = min(layer.rows for layer in manifest.layers)
+    if asked is not None and asked > narrowest:
+        raise PlanError(
+            f"{asked} workers are more than the {narrowest} rows of the narrowest layer: ask for fewer"
+        )
+    cuts = sorted(manifest.cuts)
+    wanted = asked or max((p for p in cuts if p <= DEFAULT_WORKERS), default=1)
+    if wanted > 1 and wanted not in cuts:
+        have = ", ".join(str(p) for p in cuts) or "none"
+        raise PlanError(
+            f"the model has no cut for {wanted} workers (it has: {have}): ask for one of those, "
+            f"or run 'lamella prep' with --workers {wanted}"
+        )
+    return wanted

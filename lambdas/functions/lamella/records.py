@@ -1,0 +1,135 @@
+"""What the states of a run leave for each other, and for the user, in the bucket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from lamella.activations import Activations
+from lamella.codec import decode, encode
+from lamella.errors import RunError
+from lamella.plan import Plan, Range
+from lamella.tensors import bytes_tensor, metadata
+
+JsonUsage = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker computes of the output."""
+
+    rows: Range
+    samples: Range
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """``plan.json``: what was asked, and what was planned.
+
+    Attributes
+    ----------
+    first_sample
+        Number of the batch's first sample, in the input's counting.
+    started_s
+        Unix time at which Plan began.
+    shares
+        By worker.
+    """
+
+    run: str
+    attempt: int
+    request: dict[str, Any]
+    plan: Plan
+    model: str
+    first_sample: int
+    started_s: float
+    deadline_s: float
+    shares: tuple[Share, ...]
+    usage: JsonUsage
+
+
+@dataclass(frozen=True)
+class WorkerReport:
+    """How a worker fared; lies beside its part of the output.
+
+    Attributes
+    ----------
+    started_s, joined_s, ended_s
+        Unix times: the handler's start, the moment it met its gang, and its end.
+    steps
+        For each step: last layer, seconds waiting, reading, computing, sending, and live samples.
+    process
+        Process id and execution environment (log stream).
+    """
+
+    worker: int
+    started_s: float
+    joined_s: float
+    ended_s: float
+    memory_mb: int
+    steps: tuple[tuple[int, float, float, float, float, int], ...]
+    process: tuple[int, str]
+    usage: JsonUsage
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What Collect found; Finish makes the summary of it."""
+
+    categories: int
+    workers: tuple[WorkerReport, ...]
+    usage: JsonUsage
+
+
+_T = TypeVar("_T")
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (PlanRecord, WorkerReport, Collected)
+}
+
+
+def to_json(record: PlanRecord | WorkerReport | Collected) -> bytes:
+    """A record as it is stored."""
+    return _ADAPTERS[type(record)].dump_json(record)
+
+
+def from_json(kind: type[_T], data: bytes | str, where: str) -> _T:
+    """Read what `to_json` wrote.
+
+    Raises
+    ------
+    RunError
+        If it is something else.
+    """
+    try:
+        record: _T = _ADAPTERS[kind].validate_json(data)
+    except ValidationError as error:
+        raise RunError(f"{where} is no {kind.__name__}: {error.errors()[0]['msg']}") from error
+    return record
+
+
+def part_to_bytes(output: Activations, share: Share, report: WorkerReport) -> bytes:
+    """A worker's part of the output, with its report."""
+    return save_tensors(
+        {"activations": bytes_tensor(encode(output, share.samples))}, {"report": to_json(report).decode()}
+    )
+
+
+def part_from_bytes(data: bytes, share: Share, where: str) -> tuple[Activations, WorkerReport]:
+    """Read what `part_to_bytes` wrote.
+
+    Raises
+    ------
+    RunError
+        If it is something else, or of another shape than the plan says.
+    """
+    try:
+        encoded = load_tensors(data)["activations"].tobytes()
+        report = from_json(WorkerReport, metadata(data)["report"], where)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise RunError(f"{where} is no part of an output: {error}") from error
+    return decode(encoded, share.rows[1] - share.rows[0], share.samples), report

@@ -1,0 +1,113 @@
+"""What a handler has at hand: configuration, clients whose calls are counted, and a logger."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import boto3
+from aws_lambda_powertools import Logger
+from botocore.config import Config as ClientConfig
+
+from lamella.config import Config
+from lamella.metering import Meter
+from lamella.storage import Bucket
+from lamella.usage import Usage, lambda_usage
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+_CLIENT = ClientConfig(
+    retries={"mode": "standard", "max_attempts": 6},
+    max_pool_connections=32,
+    connect_timeout=5,
+    read_timeout=30,
+)
+
+
+class LambdaContext(Protocol):
+    """What Lambda passes to a handler."""
+
+    memory_limit_in_mb: str
+    log_stream_name: str
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+class Runtime:
+    """One per execution environment; `begin` starts an invocation.
+
+    Clients are made when first asked for: each costs a cold start some 20 ms.
+    """
+
+    def __init__(self) -> None:
+        self.config = Config.read()
+        self.logger = Logger(service="lamella")
+        self.meter = Meter()
+        self._session = boto3.session.Session()
+        self.meter.attach(self._session)
+        self._cold = True
+        self._began_s = 0.0
+        self._init_s = 0.0
+        self._memory_mb = 0
+
+    def begin(self, context: LambdaContext, **keys: Any) -> None:
+        """Count this invocation from here; ``keys`` go into each of its log lines."""
+        self._init_s = process_age_s() if self._cold else 0.0
+        self._cold = False
+        self._began_s = time.monotonic()
+        self._memory_mb = int(context.memory_limit_in_mb)
+        self.meter.take()
+        self.logger.clear_state()
+        self.logger.append_keys(**keys)
+
+    def usage(self) -> Usage:
+        """Of the invocation so far: its requests, and its own time."""
+        spent_s = time.monotonic() - self._began_s
+        return self.meter.usage() + lambda_usage(spent_s, self._memory_mb, self._init_s)
+
+    @property
+    def memory_mb(self) -> int:
+        return self._memory_mb
+
+    @property
+    def bucket(self) -> Bucket:
+        """The stack's own."""
+        return Bucket(self.s3, self.config.bucket)
+
+    @cached_property
+    def s3(self) -> S3Client:
+        return self._session.client("s3", config=_CLIENT)
+
+    @cached_property
+    def sns(self) -> SNSClient:
+        return self._session.client("sns", config=_CLIENT)
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        return self._session.client("sqs", config=_CLIENT)
+
+    @cached_property
+    def lambda_(self) -> LambdaClient:
+        return self._session.client("lambda", config=_CLIENT)
+
+    @cached_property
+    def stepfunctions(self) -> SFNClient:
+        return self._session.client("stepfunctions", config=_CLIENT)
+
+
+def process_age_s() -> float:
+    """Seconds since this process was started: what a cold start's INIT took. 0 where /proc does not say."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return max(0.0, uptime_s - ticks / os.sysconf("SC_CLK_TCK"))

@@ -1,0 +1,165 @@
+"""Finish: end a run, whatever came of it: workers leave, slots are given back, the summary is written.
+
+It may be called again for the same run at any time: by a retry, or by the rule on stopped executions.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from lamella.channels.drain import drain
+from lamella.cost import cost, load_book
+from lamella.events import FailedAnswer, FinishEvent
+from lamella.failures import WorkerFailure, death_of, message_of, parse_failure, root_failure
+from lamella.layout import RunKeys
+from lamella.leases import SlotLeases
+from lamella.records import Collected, PlanRecord, from_json
+from lamella.runtime import Runtime
+from lamella.sealing import with_own_write
+from lamella.storage import Bucket
+from lamella.summary import failed_summary, summarize
+from lamella.usage import Usage, merge, step_functions_usage
+
+LEAVE_S = 10.0  # workers look for the abort mark at least every 5 s
+POLL_S = 0.5
+HISTORY_EVENTS = 10_000
+
+
+def finish_run(event: FinishEvent, runtime: Runtime) -> dict[str, Any]:
+    """End a run; its summary, or for a failed one what the Fail state shows."""
+    bucket, keys = runtime.bucket, RunKeys(event.run)
+    summary = _written(bucket, keys.summary)
+    if summary is None:
+        summary = (
+            _succeed(event, runtime, keys) if event.status == "SUCCEEDED" else _fail(event, runtime, keys)
+        )
+    if summary["status"] == "SUCCEEDED":
+        return {name: summary[name] for name in summary if name != "workers_detail"}
+    return FailedAnswer(error=summary["error"], cause=summary["cause"]).model_dump()
+
+
+def _written(bucket: Bucket, key: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(bucket.read(key))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]:
+    bucket = runtime.bucket
+    record = from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
+    found = from_json(Collected, bucket.read(keys.collected), keys.collected)
+    if record.plan.channel == "sns":
+        _leases(runtime).release(event.run)
+    _remove_work(bucket, keys, record)
+    used = [
+        Usage.from_json(usage) for usage in (record.usage, found.usage, *(w.usage for w in found.workers))
+    ]
+    before = merge([*used, step_functions_usage(record.plan.workers)])
+    return _write_summary(
+        runtime, keys, lambda usage: summarize(record, found, bucket.bucket, keys, usage, time.time()), before
+    )
+
+
+def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]:
+    bucket = runtime.bucket
+    bucket.write(keys.abort, event.status.encode(), "text/plain")
+    failures, everyone_left = _wait_for_workers(bucket, keys)
+    leases = _leases(runtime)
+    slots = leases.held(event.run)
+    drain(runtime.sqs, [runtime.config.slot_queue(slot) for slot in slots], time.monotonic, time.sleep)
+    if everyone_left:
+        leases.release(event.run)
+    record = _plan_record(bucket, keys)
+    if everyone_left and record:
+        _remove_work(bucket, keys, record)
+    answer = _explain(event, failures, runtime)
+    return _write_summary(
+        runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), Usage()
+    )
+
+
+def _write_summary(
+    runtime: Runtime, keys: RunKeys, build: Callable[[Usage], dict[str, Any]], before: Usage
+) -> dict[str, Any]:
+    book = load_book()
+
+    def body(usage: Usage) -> bytes:
+        return json.dumps(build(usage) | {"cost_usd": cost(usage, book), "prices": book.name}).encode()
+
+    data = with_own_write(merge([before, runtime.usage()]), body)
+    runtime.bucket.write(keys.summary, data, "application/json")
+    summary: dict[str, Any] = json.loads(data)
+    return summary
+
+
+def _leases(runtime: Runtime) -> SlotLeases:
+    return SlotLeases(runtime.s3, runtime.config.bucket, time.time, time.sleep)
+
+
+def _plan_record(bucket: Bucket, keys: RunKeys) -> PlanRecord | None:
+    try:
+        return from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
+    except FileNotFoundError:
+        return None
+
+
+def _wait_for_workers(bucket: Bucket, keys: RunKeys) -> tuple[list[WorkerFailure], bool]:
+    """What workers' Catches wrote, and whether every worker that had begun has left, within `LEAVE_S`."""
+    until_s = time.monotonic() + LEAVE_S
+    while True:
+        there = bucket.sizes(keys.root)
+        failures = {_number(path): path for path in there if path.startswith(keys.errors)}
+        begun = {_number(path) for path in there if path.startswith(keys.started(0)[:-1])}
+        left = {_number(path) for path in there if path.startswith((keys.ended(0)[:-1], keys.part(0)[:-1]))}
+        staying = begun - left - set(failures)
+        if not staying or time.monotonic() >= until_s:
+            return [
+                parse_failure(worker, bucket.read(path)) for worker, path in failures.items()
+            ], not staying
+        time.sleep(POLL_S)
+
+
+def _number(path: str) -> int:
+    return int(path.rpartition("/")[2].removesuffix(".json"))
+
+
+def _remove_work(bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:
+    """What only workers needed: deleting is free, and the lifecycle rule would do it only days later."""
+    workers = range(record.plan.workers)
+    kinds = (keys.task, keys.input, keys.part, keys.started, keys.ended)
+    bucket.delete([keys.collected, *(kind(worker) for kind in kinds for worker in workers)])
+
+
+def _explain(event: FinishEvent, failures: list[WorkerFailure], runtime: Runtime) -> FailedAnswer:
+    root = root_failure(failures)
+    if root:
+        events = _history(runtime, event.execution) if root.error == "WorkerError" else []
+        root = death_of(root.worker, events) or root
+        return FailedAnswer(
+            error="WorkerError", cause=f"worker {root.worker} failed: {root.error}: {root.message}"
+        )
+    if event.error and event.error.Error:
+        return FailedAnswer(error=event.error.Error, cause=message_of(event.error.Cause))
+    what = {"ABORTED": "was stopped", "TIMED_OUT": "ran out of time"}.get(event.status, "failed")
+    return FailedAnswer(error="RunAborted", cause=f"run {event.run} {what} before it was done")
+
+
+def _history(runtime: Runtime, execution: str) -> list[Mapping[str, Any]]:
+    """The execution's events, oldest first; what can't be read is only missed in a message."""
+    events: list[Mapping[str, Any]] = []
+    pages = runtime.stepfunctions.get_paginator("get_execution_history").paginate(
+        executionArn=execution, PaginationConfig={"MaxItems": HISTORY_EVENTS, "PageSize": 1000}
+    )
+    try:
+        for page in pages:
+            events += page["events"]
+    except ClientError as error:
+        runtime.logger.warning("the execution's history can't be read", error=str(error))
+    return events

@@ -1,0 +1,164 @@
+"""Plan: check the request, choose how to run it, lease what it needs, and write every worker's task."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from lamella.config import Config
+from lamella.errors import BatchError, ModelError
+from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
+from lamella.inputs import Batch, known_suffix, read_batch
+from lamella.layout import RunKeys
+from lamella.leases import SlotLeases
+from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
+from lamella.plan import Assignment, Plan, SnsAddress, Task
+from lamella.planner import Capacity, choose, fitting_memory_mb, memory_need_bytes
+from lamella.records import PlanRecord, Share, to_json
+from lamella.runtime import Runtime
+from lamella.sealing import with_own_write
+from lamella.shares import share_to_bytes
+from lamella.storage import Bucket, split_s3_uri
+from lamella.strategies import NEEDS_CUT, STRATEGIES
+
+START_ALLOWANCE_S = 60  # between the plan and the last worker's start
+WRITERS = 16
+
+
+def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
+    """Plan a run; planning the same run again gives the same plan.
+
+    Raises
+    ------
+    InputError
+        For anything wrong with the request, the model or the input.
+    LeaseError
+        If the run's slots can't be had.
+    """
+    started_s = time.time()
+    config = runtime.config
+    request = parse_request(event.request)
+    model = _model_files(runtime, request)
+    manifest, manifest_sha256 = _read_model(model)
+    batch = _read_input(runtime, request, manifest)
+    sizes = config.worker_functions()
+    plan = choose(request, manifest, batch.samples, _capacity(runtime, config))
+    cut = read_cut(model, manifest, plan.workers) if plan.strategy in NEEDS_CUT else None
+    tasks = STRATEGIES[plan.strategy](manifest, cut, plan)
+    if request.memory_mb is None:
+        need = memory_need_bytes(tasks, manifest.features)
+        plan = dataclasses.replace(plan, memory_mb=fitting_memory_mb(need, list(sizes)))
+    deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
+    channel = _lease(runtime, event.run, plan, deadline_s) if plan.channel == "sns" else None
+    keys = RunKeys(event.run)
+    assignments = [
+        Assignment(
+            event.run,
+            keys.attempt,
+            plan.workers,
+            model.location(),
+            manifest_sha256,
+            channel,
+            deadline_s,
+            task,
+        )
+        for task in tasks
+    ]
+    _write_tasks(runtime.bucket, keys, assignments, batch)
+    _write_record(runtime, keys, event, request, plan, batch, tasks, started_s, deadline_s)
+    return PlanAnswer(
+        run=event.run,
+        attempt=keys.attempt,
+        function=sizes[plan.memory_mb],
+        workers=[task.worker for task in tasks],
+    )
+
+
+def _model_files(runtime: Runtime, request: RunRequest) -> Bucket:
+    bucket, prefix = split_s3_uri(request.model)
+    prefix = prefix.removesuffix(MANIFEST)
+    return Bucket(runtime.s3, bucket, prefix if not prefix or prefix.endswith("/") else f"{prefix}/")
+
+
+def _read_model(model: Bucket) -> tuple[Manifest, str]:
+    """The manifest and its sha256, once every file it names is there with its size."""
+    try:
+        data = model.read(MANIFEST)
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{model.location()} is not a prepared model ({error}): upload one that 'lamella prep' made"
+        ) from error
+    manifest = parse_manifest(data, model.location(MANIFEST))
+    there = model.sizes()
+    for path, file in manifest.files.items():
+        if path not in there:
+            raise ModelError(f"{model.location(path)} is missing: upload the model again")
+        if there[path] != file.bytes:
+            raise ModelError(
+                f"{model.location(path)} has {there[path]} bytes, not {file.bytes}: upload the model again"
+            )
+    return manifest, hashlib.sha256(data).hexdigest()
+
+
+def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Batch:
+    known_suffix(request.input)
+    bucket, key = split_s3_uri(request.input)
+    try:
+        data = Bucket(runtime.s3, bucket).read(key)
+    except FileNotFoundError as error:
+        raise BatchError(f"{error}: upload the input, or correct its address") from error
+    return read_batch(data, request.input, manifest.features, request.samples)
+
+
+def _capacity(runtime: Runtime, config: Config) -> Capacity:
+    limits = runtime.lambda_.get_account_settings()["AccountLimit"]
+    return Capacity(config.slots, limits["ConcurrentExecutions"], list(config.worker_functions()))
+
+
+def _lease(runtime: Runtime, run: str, plan: Plan, deadline_s: float) -> SnsAddress:
+    config = runtime.config
+    leases = SlotLeases(runtime.s3, config.bucket, time.time, time.sleep)
+    # A worker that starts at the deadline's last moment may run for its function's whole time.
+    slots = leases.take(run, plan.workers, config.slots, deadline_s + config.worker_timeout_s)
+    return SnsAddress(config.topic_arn, slots, tuple(config.slot_queue(slot) for slot in slots))
+
+
+def _write_tasks(bucket: Bucket, keys: RunKeys, assignments: list[Assignment], batch: Batch) -> None:
+    def write(assignment: Assignment) -> None:
+        task = assignment.task
+        bucket.write(keys.input(task.worker), share_to_bytes(batch, task.features, task.samples))
+        bucket.write(keys.task(task.worker), assignment.to_bytes())
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(write, assignments))
+
+
+def _write_record(
+    runtime: Runtime,
+    keys: RunKeys,
+    event: PlanEvent,
+    request: RunRequest,
+    plan: Plan,
+    batch: Batch,
+    tasks: list[Task],
+    started_s: float,
+    deadline_s: float,
+) -> None:
+    record = PlanRecord(
+        run=event.run,
+        attempt=keys.attempt,
+        request=request.model_dump(),
+        plan=plan,
+        model=request.model,
+        first_sample=batch.first,
+        started_s=started_s,
+        deadline_s=deadline_s,
+        shares=tuple(Share(task.rows, task.samples) for task in tasks),
+        usage={},
+    )
+    body = with_own_write(
+        runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))
+    )
+    runtime.bucket.write(keys.plan, body, "application/json")

@@ -1,0 +1,172 @@
+"""Worker: read one's task, meet the gang, walk the steps, leave one's part of the output."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import time
+from collections.abc import Callable
+
+from lamella.channels.sns import SnsChannel
+from lamella.engine import StepRecord, run_task
+from lamella.errors import DeadlineExceeded, ModelError, RunAborted, WorkerError
+from lamella.events import WorkerEvent
+from lamella.layout import RunKeys
+from lamella.mailbox import LONGEST_WAIT_S, Mailbox
+from lamella.manifest import MANIFEST, Manifest, parse_manifest
+from lamella.plan import Assignment, parse_assignment
+from lamella.records import Share, WorkerReport, part_to_bytes
+from lamella.runtime import LambdaContext, Runtime
+from lamella.sealing import with_own_write
+from lamella.shares import share_from_bytes
+from lamella.storage import Bucket, split_s3_uri
+
+ENDING_S = 5.0  # kept back of the function's time to say what happened
+PROGRESS_S = 0.5  # least time between two lines of progress
+
+
+def run_worker(event: WorkerEvent, runtime: Runtime, context: LambdaContext) -> None:
+    """Do one worker's part of a run.
+
+    Raises
+    ------
+    LamellaError
+        Whatever ends it; an end mark is left in any case.
+    """
+    keys = RunKeys(event.run, event.attempt)
+    try:
+        _run(event, runtime, context, keys)
+    except Exception as error:
+        runtime.bucket.write(
+            keys.ended(event.worker), f"{type(error).__name__}: {error}".encode(), "text/plain"
+        )
+        raise
+
+
+def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: RunKeys) -> None:
+    started_s = time.time()
+    bucket = runtime.bucket
+    where = bucket.location(keys.task(event.worker))
+    try:
+        assignment = parse_assignment(bucket.read(keys.task(event.worker)), where)
+    except FileNotFoundError as error:
+        raise WorkerError(f"{error}: this run is over, or was never planned") from error
+    check_abort = _abort_check(bucket, keys)
+    if assignment.channel:
+        _join(bucket, keys, event.worker, context.log_stream_name)
+    check_abort()
+    joined_s = time.time()
+    runtime.logger.info("joined")
+    task = assignment.task
+    model = _model(runtime, assignment)
+    manifest = _manifest(model, assignment)
+    rows = manifest.features if task.features is None else len(task.features)
+    inputs = share_from_bytes(
+        bucket.read(keys.input(event.worker)), rows, task.samples, keys.input(event.worker)
+    )
+    deadline_s = min(
+        assignment.deadline_s, started_s + context.get_remaining_time_in_millis() / 1000 - ENDING_S
+    )
+    observer = _Observer(runtime, len(manifest.layers), check_abort, deadline_s)
+    output = run_task(
+        task, manifest, model, inputs, _mailbox(runtime, assignment, check_abort, deadline_s), observer
+    )
+    report = WorkerReport(
+        worker=event.worker,
+        started_s=started_s,
+        joined_s=joined_s,
+        ended_s=time.time(),
+        memory_mb=runtime.memory_mb,
+        steps=tuple(dataclasses.astuple(record) for record in observer.records),
+        process=(os.getpid(), context.log_stream_name),
+        usage={},
+    )
+    share = Share(task.rows, task.samples)
+    body = with_own_write(
+        runtime.usage(),
+        lambda usage: part_to_bytes(output, share, dataclasses.replace(report, usage=usage.to_json())),
+    )
+    bucket.write(keys.part(event.worker), body)
+    runtime.logger.info(
+        "ended", layer=len(manifest.layers), layers=len(manifest.layers), live=len(output.live)
+    )
+
+
+def _join(bucket: Bucket, keys: RunKeys, worker: int, log_stream: str) -> None:
+    """Leave the mark that this worker has begun; refuse to begin twice.
+
+    What its earlier start received is gone from its queue, so it can't go on in its place.
+    """
+    if not bucket.create(keys.started(worker), log_stream.encode()):
+        before = bucket.read(keys.started(worker)).decode(errors="replace")
+        raise WorkerError(
+            f"worker {worker} had begun before and stopped without an answer (killed, out of memory or out "
+            f"of time: see log stream {before}), and can't go on"
+        )
+
+
+def _abort_check(bucket: Bucket, keys: RunKeys) -> Callable[[], None]:
+    def check() -> None:
+        if bucket.exists(keys.abort):
+            raise RunAborted(f"run {keys.run} was ended: another worker failed, or it was stopped")
+
+    return check
+
+
+def _model(runtime: Runtime, assignment: Assignment) -> Bucket:
+    bucket, prefix = split_s3_uri(assignment.model)
+    return Bucket(runtime.s3, bucket, prefix)
+
+
+def _manifest(model: Bucket, assignment: Assignment) -> Manifest:
+    data = model.read(MANIFEST)
+    if hashlib.sha256(data).hexdigest() != assignment.manifest_sha256:
+        raise ModelError(f"{model.location(MANIFEST)} was changed since this run was planned: start it again")
+    return parse_manifest(data, model.location(MANIFEST))
+
+
+def _mailbox(
+    runtime: Runtime, assignment: Assignment, check_abort: Callable[[], None], deadline_s: float
+) -> Mailbox | None:
+    if not assignment.channel:
+        return None
+    worker = assignment.task.worker
+    channel = SnsChannel(runtime.sns, runtime.sqs, assignment.channel, worker)
+    return Mailbox(
+        channel,
+        assignment.run,
+        assignment.attempt,
+        worker,
+        clock=time.time,
+        deadline_s=deadline_s,
+        check_abort=check_abort,
+    )
+
+
+class _Observer:
+    """Keeps each step's record, logs progress now and then, and ends a task whose run or time is over."""
+
+    def __init__(
+        self, runtime: Runtime, layers: int, check_abort: Callable[[], None], deadline_s: float
+    ) -> None:
+        self.records: list[StepRecord] = []
+        self._runtime, self._layers, self._check_abort = runtime, layers, check_abort
+        self._deadline_s = deadline_s
+        self._checked_s = self._logged_s = time.time()
+
+    def __call__(self, record: StepRecord) -> None:
+        self.records.append(record)
+        now_s = time.time()
+        if now_s - self._logged_s >= PROGRESS_S:
+            self._logged_s = now_s
+            self._runtime.logger.info(
+                "progress", layer=record.layer + 1, layers=self._layers, live=record.live
+            )
+        if now_s >= self._deadline_s:
+            raise DeadlineExceeded(
+                f"time was up after layer {record.layer}: raise WorkerTimeout or ask for more workers"
+            )
+        if now_s - self._checked_s >= LONGEST_WAIT_S:
+            self._checked_s = now_s
+            self._check_abort()

@@ -1,0 +1,82 @@
+"""What a run's summary says: pure functions over its records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lamella.events import FailedAnswer, FinishEvent
+from lamella.layout import RunKeys
+from lamella.records import Collected, PlanRecord, WorkerReport
+from lamella.usage import Usage
+
+
+def summarize(
+    record: PlanRecord, found: Collected, bucket: str, keys: RunKeys, usage: Usage, now_s: float
+) -> dict[str, Any]:
+    """Of a run that succeeded; ``prepare`` ends when the last worker has joined, ``infer`` when it ends."""
+    joined_s = max(worker.joined_s for worker in found.workers)
+    ended_s = max(worker.ended_s for worker in found.workers)
+    wanted = bool(record.request.get("activations"))
+    return {
+        "run_id": record.run,
+        "status": "SUCCEEDED",
+        "strategy": record.plan.strategy,
+        "channel": record.plan.channel,
+        "workers": record.plan.workers,
+        "memory_mb": record.plan.memory_mb,
+        "samples": record.plan.samples,
+        "seconds": _rounded(
+            total=now_s - record.started_s, prepare=joined_s - record.started_s, infer=ended_s - joined_s
+        ),
+        "categories": found.categories,
+        "predictions": f"s3://{bucket}/{keys.predictions}",
+        "activations": f"s3://{bucket}/{keys.activations}" if wanted else None,
+        "usage": usage.to_json(),
+        "workers_detail": [_detail(worker, record.started_s) for worker in found.workers],
+    }
+
+
+def failed_summary(
+    event: FinishEvent, answer: FailedAnswer, record: PlanRecord | None, usage: Usage, now_s: float
+) -> dict[str, Any]:
+    """Of a run that failed: why, and what Finish itself used (the others could not say)."""
+    planned: dict[str, Any] = {}
+    if record:
+        planned = {
+            "strategy": record.plan.strategy,
+            "channel": record.plan.channel,
+            "workers": record.plan.workers,
+            "samples": record.plan.samples,
+            "seconds": _rounded(total=now_s - record.started_s),
+        }
+    return {
+        "run_id": event.run,
+        "status": "FAILED" if event.status == "SUCCEEDED" else event.status,
+        "error": answer.error,
+        "cause": answer.cause,
+        "usage": usage.to_json(),
+    } | planned
+
+
+def _detail(worker: WorkerReport, run_started_s: float) -> dict[str, Any]:
+    names = ("layer", "wait_s", "read_s", "compute_s", "send_s", "live")
+    steps = [
+        {name: round(value, 6) for name, value in zip(names, step, strict=True)} for step in worker.steps
+    ]
+    return {
+        "worker": worker.worker,
+        "seconds": _rounded(
+            started=worker.started_s - run_started_s,
+            joined=worker.joined_s - run_started_s,
+            ended=worker.ended_s - run_started_s,
+        ),
+        "memory_mb": worker.memory_mb,
+        "process": worker.process[0],
+        "log_stream": worker.process[1],
+        "usage": worker.usage,
+        "steps": steps,
+    }
+
+
+def _rounded(**seconds: float) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}
