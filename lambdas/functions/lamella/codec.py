@@ -42,7 +42,7 @@ def encode(block: Activations, samples: Range) -> bytes:
     if n < count:
         listed = live.astype(_index_type(count)).tobytes()
         bitmap = np.packbits(np.bincount(live, minlength=count).astype(bool)).tobytes()
-        flags |= _LIVE_LISTED if len(listed) < len(bitmap) else 0
+        flags |= _LIVE_LISTED if len(listed) <= len(bitmap) else 0
         pieces.append(min(listed, bitmap, key=len))
     cells = block.values != 0
     nonzero = int(np.count_nonzero(cells))

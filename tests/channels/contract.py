@@ -1,0 +1,155 @@
+"""What every channel must do; a channel's suite is an empty subclass with a ``gang`` fixture of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+from lamella.channels import Channel, Delivery
+from lamella.errors import DeadlineExceeded, RunAborted
+from lamella.mailbox import Mailbox
+
+# Makes a run's ends: one channel per worker.
+Gang = Callable[[int], Sequence[Channel]]
+
+
+def mailbox(
+    channel: Channel,
+    worker: int,
+    *,
+    run: str = "run",
+    attempt: int = 1,
+    seconds: float = 20.0,
+    check_abort: Callable[[], None] = lambda: None,
+) -> Mailbox:
+    return Mailbox(
+        channel,
+        run,
+        attempt,
+        worker,
+        clock=time.time,
+        deadline_s=time.time() + seconds,
+        check_abort=check_abort,
+    )
+
+
+def received(channel: Channel, count: int, seconds: float = 10.0) -> list[Delivery]:
+    """The first ``count`` messages, acknowledged."""
+    found: list[Delivery] = []
+    until = time.monotonic() + seconds
+    while len(found) < count and time.monotonic() < until:
+        batch = channel.receive(1)
+        channel.acknowledge(batch)
+        found += batch
+    return found
+
+
+class ChannelContract:
+    def test_a_message_reaches_its_target_alone_and_whole(self, gang: Gang) -> None:
+        a, b, c = gang(3)
+        data = bytes(range(256)) * 5
+        a.send([(1, data)])
+        assert [delivery.data for delivery in received(b, 1)] == [data]
+        assert c.receive(0) == []
+        assert a.receive(0) == []
+
+    def test_one_send_goes_to_many(self, gang: Gang) -> None:
+        ends = gang(4)
+        ends[0].send([(target, str(target).encode()) for target in (1, 2, 3, 1)])
+        assert [delivery.data for delivery in received(ends[1], 2)] == [b"1", b"1"]
+        assert [delivery.data for delivery in received(ends[2], 1)] == [b"2"]
+        assert [delivery.data for delivery in received(ends[3], 1)] == [b"3"]
+
+    def test_more_messages_than_a_batch_holds_all_arrive(self, gang: Gang) -> None:
+        a, b = gang(2)
+        bodies = {f"{i:03}".encode() * 40 for i in range(37)}
+        a.send([(1, body) for body in bodies])
+        assert {delivery.data for delivery in received(b, len(bodies))} == bodies
+
+    def test_the_longest_message_fits(self, gang: Gang) -> None:
+        a, b = gang(2)
+        data = os.urandom(a.max_message_bytes)
+        a.send([(1, data), (1, b"short")])
+        assert {delivery.data for delivery in received(b, 2)} == {data, b"short"}
+
+    def test_a_message_that_is_not_acknowledged_comes_again(self, gang: Gang) -> None:
+        a, b = gang(2)
+        a.send([(1, b"once")])
+        (first,) = b.receive(5)
+        until = time.monotonic() + 15
+        again: list[Delivery] = []
+        while not again and time.monotonic() < until:
+            again = b.receive(1)
+        assert [delivery.data for delivery in again] == [first.data]
+        b.acknowledge(again)
+
+    def test_an_acknowledged_message_does_not_come_again(self, gang: Gang) -> None:
+        a, b = gang(2)
+        a.send([(1, b"once")])
+        assert len(received(b, 1)) == 1
+        assert received(b, 1, seconds=1) == []
+
+    def test_waiting_ends_when_a_message_comes_and_not_long_after(self, gang: Gang) -> None:
+        a, b = gang(2)
+        threading.Timer(0.3, lambda: a.send([(1, b"late")])).start()
+        began = time.monotonic()
+        assert [delivery.data for delivery in b.receive(5)] == [b"late"]
+        assert 0.2 < time.monotonic() - began < 3
+
+    def test_nothing_comes_of_waiting_in_vain(self, gang: Gang) -> None:
+        (_, b) = gang(2)
+        began = time.monotonic()
+        assert b.receive(1) == []
+        assert 0.5 < time.monotonic() - began < 4
+
+    def test_letters_of_many_chunks_and_none(self, gang: Gang) -> None:
+        a, b = gang(2)
+        long = os.urandom(3 * a.max_message_bytes + 7)
+        mailbox(a, 0).post(3, 0, {1: long})
+        mailbox(a, 0).post(4, 0, {1: b""})
+        box = mailbox(b, 1)
+        assert box.collect(3, 0, [0]) == {0: long}
+        assert box.collect(4, 0, [0]) == {0: b""}
+
+    def test_an_early_letter_is_kept(self, gang: Gang) -> None:
+        a, b, c = gang(3)
+        mailbox(a, 0).post(9, 0, {2: b"early"})
+        mailbox(b, 1).post(1, 0, {2: b"now"})
+        box = mailbox(c, 2)
+        assert box.collect(1, 0, [1]) == {1: b"now"}
+        assert box.collect(9, 0, [0]) == {0: b"early"}
+
+    def test_a_letter_sent_twice_is_had_once(self, gang: Gang) -> None:
+        a, b = gang(2)
+        for _ in range(2):
+            mailbox(a, 0).post(1, 0, {1: b"again"})
+        mailbox(a, 0).post(2, 0, {1: b"then"})
+        box = mailbox(b, 1)
+        assert box.collect(1, 0, [0]) == {0: b"again"}
+        assert box.collect(2, 0, [0]) == {0: b"then"}
+
+    def test_other_runs_and_attempts_are_ignored(self, gang: Gang) -> None:
+        a, b = gang(2)
+        mailbox(a, 0, run="another").post(1, 0, {1: b"foreign"})
+        mailbox(a, 0, attempt=1).post(1, 0, {1: b"stale"})
+        mailbox(a, 0, attempt=2).post(1, 0, {1: b"mine"})
+        assert mailbox(b, 1, attempt=2).collect(1, 0, [0]) == {0: b"mine"}
+
+    def test_what_is_lost_is_missed_by_the_deadline(self, gang: Gang) -> None:
+        (_, b) = gang(2)
+        with pytest.raises(DeadlineExceeded, match="worker 0"):
+            mailbox(b, 1, seconds=1).collect(1, 0, [0])
+
+    def test_an_abort_ends_the_wait(self, gang: Gang) -> None:
+        (_, b) = gang(2)
+
+        def check() -> None:
+            raise RunAborted("ended")
+
+        began = time.monotonic()
+        with pytest.raises(RunAborted):
+            mailbox(b, 1, check_abort=check).collect(1, 0, [0])
+        assert time.monotonic() - began < 8

@@ -1,0 +1,106 @@
+"""Every strategy and number of workers gives the serial answer, which is a plain loop's, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lamella.inputs import Batch
+from lamella.manifest import read_manifest
+from lamella.storage import Directory
+from model_prep.reference import plain_scipy
+from model_prep.source import Source, SourceLayer, source_layer
+from model_prep.writer import write_model
+from numpy.typing import NDArray
+from scipy import sparse
+from tests.gang import infer
+from tests.unit.prep.sources import source_of
+
+
+def plain(source: Source, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Outputs x samples, by loops over rows and entries in the source's order."""
+    for layer in source:
+        y = np.zeros((layer.outputs, x.shape[1]), np.float32)
+        for row in range(layer.outputs):
+            for entry in range(layer.weight.indptr[row], layer.weight.indptr[row + 1]):
+                y[row] = y[row] + layer.weight.data[entry] * x[layer.weight.indices[entry]]
+        bias = np.broadcast_to(np.asarray(layer.bias, np.float32), layer.outputs)[:, None]
+        y = np.where(y != 0, y + bias, y) if layer.bias_on == "nonzero" else y + bias
+        y = np.maximum(y, np.float32(0)) if layer.activation == "relu" else y
+        y = y if layer.lo is None else np.maximum(y, np.float32(layer.lo))
+        x = y if layer.hi is None else np.minimum(y, np.float32(layer.hi))
+    return x
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Source:
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    widths = draw(st.lists(st.integers(4, 12), min_size=2, max_size=6))
+    layers: list[SourceLayer] = []
+    for k, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        weight = random.standard_normal((outputs, inputs)).astype(np.float32)
+        weight[random.random(weight.shape) < draw(st.sampled_from([0.0, 0.6, 0.95]))] = 0
+        bias: float | NDArray[np.float32] = random.standard_normal(outputs).astype(np.float32)
+        if draw(st.booleans()):
+            bias = float(np.float32(draw(st.sampled_from([-0.3, 0.0, 0.2]))))
+        layers.append(
+            source_layer(
+                f"layer {k}",
+                weight,
+                bias=bias,
+                bias_on=draw(st.sampled_from(["all", "nonzero"])),
+                activation=draw(st.sampled_from(["relu", "relu", "identity"])),
+                hi=draw(st.sampled_from([None, 2.0])),
+            )
+        )
+    return source_of(*layers)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(models(), st.integers(1, 12), st.integers(0, 2**32), st.sampled_from(["overlap", "blocks", "random"]))
+def test_bits_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, source: Source, samples: int, seed: int, partitioner: str
+) -> None:
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((source.features, samples)).astype(np.float32)
+    x[random.random(x.shape) < 0.5] = 0
+    x[:, random.random(samples) < 0.3] = 0
+    batch = Batch(sparse.csr_array(x), 0)
+    model = tmp_path_factory.mktemp("model") / "m"
+    write_model(source, model, workers=[2, 3, 4], partitioner=partitioner)
+    expected = (plain(source, x) + np.float32(0)).T.tobytes()
+    assert plain_scipy(source, sparse.csr_array(x.T)).tobytes() == expected
+    assert infer(model, batch)[0].tobytes() == expected
+    assert infer(model, batch, "samples", min(3, samples))[0].tobytes() == expected
+    for workers in (2, 3, 4):
+        assert infer(model, batch, "rows", workers)[0].tobytes() == expected
+
+
+def test_a_worker_reads_only_its_own_rows(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    layers = [source_layer(f"{k}", random.standard_normal((64, 64)).astype(np.float32)) for k in range(4)]
+    write_model(source_of(*layers), tmp_path / "m", workers=[4])
+    reads: list[tuple[str, int, int]] = []
+
+    class Watched(Directory):
+        def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+            data = super().read(path, start, stop)
+            reads.append((path, start, len(data)))
+            return data
+
+    from lamella.manifest import read_cut
+    from lamella.plan import Plan
+    from lamella.strategies.rows import rows
+    from lamella.weights import read_parts
+
+    files = Watched(tmp_path / "m")
+    manifest = read_manifest(files)
+    tasks = rows(manifest, read_cut(files, manifest, 4), Plan("rows", "memory", 4, 1024, 1))
+    weights = sum(layer.indices.bytes for layer in manifest.layers) + 4 * manifest.nnz
+    for task in tasks:
+        reads.clear()
+        list(read_parts(files, manifest, [part for step in task.steps for part in step.parts]))
+        assert sum(size for *_, size in reads) == weights // 4

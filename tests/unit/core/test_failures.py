@@ -1,0 +1,51 @@
+"""Which error a failed run shows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lamella.failures import WorkerFailure, death_of, message_of, parse_failure, root_failure
+
+
+def written(error: str, message: str) -> bytes:
+    return json.dumps({"Error": error, "Cause": json.dumps({"errorMessage": message, "errorType": error})}).encode()
+
+
+def test_a_workers_own_error_is_shown_before_those_that_follow_from_it() -> None:
+    failures = [
+        parse_failure(0, written("RunAborted", "ended")),
+        parse_failure(5, written("DeadlineExceeded", "waited in vain for worker 6")),
+        parse_failure(6, written("ZeroDivisionError", "division by zero")),
+    ]
+    assert root_failure(failures) == WorkerFailure(6, "ZeroDivisionError", "division by zero")
+    assert root_failure(failures[:2]) == failures[0]
+    assert root_failure([]) is None
+
+
+def test_a_cause_is_one_line_whatever_it_is() -> None:
+    assert message_of('{"errorMessage": "two\\nlines"}') == "two lines"
+    assert message_of("no json\nat all") == "no json at all"
+    assert message_of("[1]") == "[1]"
+    assert parse_failure(1, b"\xff not json").error == "Unknown"
+
+
+def history(worker: int, error: str) -> list[dict[str, Any]]:
+    call = json.dumps({"FunctionName": "f", "Payload": {"run": "r", "worker": worker}})
+    return [
+        {"id": worker * 10 + 1, "previousEventId": 0, "taskScheduledEventDetails": {"parameters": call}},
+        {"id": worker * 10 + 2, "previousEventId": worker * 10 + 1, "type": "TaskStarted"},
+        {
+            "id": worker * 10 + 3,
+            "previousEventId": worker * 10 + 2,
+            "taskFailedEventDetails": {"error": error, "cause": '{"errorMessage": "signal: killed"}'},
+        },
+    ]
+
+
+def test_how_a_worker_died_is_found_in_the_history() -> None:
+    events = history(1, "RunAborted") + history(2, "Runtime.ExitError") + history(3, "Sandbox.Timedout")
+    assert death_of(2, events) == WorkerFailure(2, "Runtime.ExitError", "signal: killed")
+    assert death_of(3, events) == WorkerFailure(3, "Sandbox.Timedout", "signal: killed")
+    assert death_of(1, events) is None
+    assert death_of(4, events) is None

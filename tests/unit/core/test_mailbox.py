@@ -1,0 +1,127 @@
+"""At least once and in any order on the channel; exactly once to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lamella.channels import Channel, Delivery
+from lamella.errors import DeadlineExceeded, MessageError, RunAborted
+from lamella.mailbox import Mailbox, Message, parse_message, run_digest
+
+
+class Script(Channel):
+    """A channel that delivers what a test says, in that order, a few at a time."""
+
+    def __init__(self, arriving: Sequence[bytes], max_message_bytes: int = 1 << 18) -> None:
+        self.max_message_bytes = max_message_bytes
+        self.arriving = list(arriving)
+        self.sent: list[tuple[int, bytes]] = []
+        self.acknowledged: list[str] = []
+        self.clock = 0.0
+
+    def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
+        self.sent += messages
+
+    def receive(self, wait_s: float) -> list[Delivery]:
+        if not self.arriving:
+            self.clock += wait_s
+        batch, self.arriving = self.arriving[:3], self.arriving[3:]
+        return [Delivery(data, data.hex()) for data in batch]
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        self.acknowledged += [delivery.receipt for delivery in deliveries]
+
+
+def mailbox(channel: Script, attempt: int = 1, worker: int = 0, **more: object) -> Mailbox:
+    given: dict[str, object] = {"deadline_s": 60.0, "check_abort": lambda: None} | more
+    return Mailbox(channel, "run", attempt, worker, clock=lambda: channel.clock, **given)  # type: ignore[arg-type]
+
+
+def written(source: int, layer: int, data: bytes, room: int, run: str = "run", attempt: int = 1) -> list[bytes]:
+    """What a worker would put on the channel, in messages of at most ``room`` bytes."""
+    channel = Script([], room)
+    sender = Mailbox(
+        channel, run, attempt, source, clock=lambda: 0.0, deadline_s=1.0, check_abort=lambda: None
+    )
+    sender.post(layer, 0, {0: data})
+    return [message for _, message in channel.sent]
+
+
+payloads = st.dictionaries(st.tuples(st.integers(1, 3), st.integers(0, 4)), st.binary(max_size=60), min_size=1)
+
+
+@given(payloads, st.integers(40, 80), st.data())
+def test_any_order_and_any_duplicates_give_every_letter_once(
+    letters: dict[tuple[int, int], bytes], room: int, data: st.DataObject
+) -> None:
+    messages = [m for (source, layer), body in letters.items() for m in written(source, layer, body, room)]
+    again = data.draw(st.lists(st.sampled_from(messages), max_size=8))
+    foreign = written(1, 0, b"other", room, run="another") + written(2, 1, b"old", room, attempt=1) + [b"junk", b""]
+    if data.draw(st.booleans()):
+        messages = messages + again + foreign[:1] + foreign[-2:]
+    channel = Script(data.draw(st.permutations(messages)))
+    box = mailbox(channel)
+    for layer in range(5):
+        sources = [source for source, at in letters if at == layer]
+        got = box.collect(layer, 0, sources)
+        assert got == {source: letters[source, layer] for source in sources}
+    assert len(channel.acknowledged) == len(set(channel.acknowledged)) or again
+
+
+def test_an_older_attempt_is_ignored_and_a_newer_one_ends_this() -> None:
+    old = written(1, 0, b"old", 100, attempt=1)
+    new = written(1, 0, b"new", 100, attempt=2)
+    assert mailbox(Script([*old, *new]), attempt=2).collect(0, 0, [1]) == {1: b"new"}
+    channel = Script(new)
+    with pytest.raises(RunAborted, match="attempt 2"):
+        mailbox(channel, attempt=1).collect(0, 0, [1])
+    assert channel.acknowledged == []
+
+
+def test_a_damaged_message_of_this_run_is_an_error() -> None:
+    (message,) = written(1, 0, b"payload", 100)
+    with pytest.raises(MessageError, match="damaged"):
+        mailbox(Script([message[:-1] + b"X"])).collect(0, 0, [1])
+
+
+@given(st.binary(min_size=1, max_size=30), st.data())
+def test_a_flipped_bit_never_parses(payload: bytes, data: st.DataObject) -> None:
+    message = bytearray(Message(run_digest("run"), 1, 2, 0, 3, 0, 1, payload).to_bytes())
+    message[data.draw(st.integers(0, len(message) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(MessageError):
+        parse_message(bytes(message))
+
+
+def test_two_different_messages_for_one_place_are_an_error() -> None:
+    (first,) = written(1, 0, b"a", 100)
+    (second,) = written(1, 0, b"b", 100)
+    with pytest.raises(MessageError, match="worker 1 sent two different"):
+        mailbox(Script([first, second])).collect(0, 0, [1, 2])
+
+
+def test_a_chunk_beyond_its_count_is_an_error() -> None:
+    message = replace(parse_message(written(1, 0, b"a", 100)[0]), chunk=3)
+    with pytest.raises(MessageError, match="chunk 3 of 1"):
+        parse_message(message.to_bytes())
+
+
+def test_the_deadline_names_who_is_missing() -> None:
+    channel = Script(written(1, 4, b"here", 100))
+    with pytest.raises(DeadlineExceeded, match="layer 4 waited in vain for worker 2, 3 "):
+        mailbox(channel).collect(4, 0, [1, 2, 3])
+    assert channel.clock == pytest.approx(60.0)
+
+
+def test_an_abort_is_seen_within_five_seconds_of_waiting() -> None:
+    channel = Script([])
+
+    def check() -> None:
+        raise RunAborted("ended")
+
+    with pytest.raises(RunAborted):
+        mailbox(channel, check_abort=check).collect(0, 0, [1])
+    assert channel.clock <= 5.0

@@ -1,0 +1,93 @@
+"""What can't be had is refused, with one line that says what can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lamella.errors import InputError, PlanError
+from lamella.events import RunRequest, parse_request
+from lamella.manifest import Manifest, read_manifest
+from lamella.planner import Capacity, choose, fitting_memory_mb, memory_need_bytes
+from lamella.plan import Plan
+from lamella.storage import Directory
+from lamella.strategies.serial import serial
+from model_prep.writer import write_model
+from tests.unit.prep.sources import random_source
+
+AMPLE = Capacity(slots=64, concurrency=1000, memory_sizes_mb=(1024, 1769, 3008))
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    out = tmp_path_factory.mktemp("model") / "m"
+    write_model(random_source([20, 50, 48]), out, workers=[2, 8, 48])
+    return read_manifest(Directory(out))
+
+
+def ask(manifest: Manifest, capacity: Capacity = AMPLE, samples: int = 100, **fields: object) -> Plan:
+    request = RunRequest.model_validate({"model": "s3://b/m/", "input": "s3://b/x.npy"} | fields)
+    return choose(request, manifest, samples, capacity)
+
+
+def test_auto_is_rows_over_sns_with_eight_workers(manifest: Manifest) -> None:
+    assert ask(manifest) == Plan("rows", "sns", 8, 1024, 100)
+
+
+def test_one_worker_is_serial_and_needs_no_channel(manifest: Manifest) -> None:
+    assert ask(manifest, workers=1, strategy="rows") == Plan("serial", "none", 1, 1024, 100)
+    assert ask(manifest, strategy="samples", samples=1) == Plan("serial", "none", 1, 1024, 1)
+
+
+def test_samples_takes_no_more_workers_than_samples(manifest: Manifest) -> None:
+    assert ask(manifest, strategy="samples", samples=3).workers == 3
+    assert ask(manifest, strategy="samples", samples=3).channel == "none"
+
+
+@pytest.mark.parametrize(
+    ("fields", "capacity", "says"),
+    [
+        ({"strategy": "serial", "workers": 2}, AMPLE, "serial has one worker, not 2"),
+        ({"strategy": "samples", "workers": 101}, AMPLE, "101 workers are more than the 100 samples"),
+        ({"strategy": "rows", "workers": 49}, AMPLE, "more than the 48 rows of the narrowest layer"),
+        ({"strategy": "rows", "workers": 3}, AMPLE, r"no cut for 3 workers .*2, 4, 8.*--workers 3"),
+        ({"strategy": "rows", "workers": 48}, AMPLE, "a Map runs 40"),
+        ({"strategy": "rows"}, Capacity(4, 1000, (1024,)), "8 slots and 4 are deployed"),
+        ({"strategy": "rows"}, Capacity(64, 7, (1024,)), "the account runs 7"),
+        ({"memory_mb": 2048}, AMPLE, "no worker of 2048 MB is deployed: use 1024, 1769, 3008"),
+    ],
+)
+def test_refusals(manifest: Manifest, fields: dict[str, object], capacity: Capacity, says: str) -> None:
+    with pytest.raises(PlanError, match=says):
+        ask(manifest, capacity, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"strategy": "row"}, "unknown strategy 'row' .did you mean 'rows'"),
+        ({"channel": "snss"}, "unknown channel 'snss' .did you mean 'sns'"),
+        ({"stratgy": "rows"}, "unknown field 'stratgy' .*did you mean 'strategy'"),
+        ({"workers": "many"}, "workers of the run's input"),
+        ({"workers": 0}, "workers of the run's input"),
+        ({"model": "here"}, "model of the run's input"),
+    ],
+)
+def test_requests_that_are_refused(fields: dict[str, object], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        parse_request({"model": "s3://b/m/", "input": "s3://b/x.npy"} | fields)
+
+
+def test_a_request_needs_a_model_and_an_input() -> None:
+    with pytest.raises(InputError, match="has no 'input'"):
+        parse_request({"model": "s3://b/m/"})
+
+
+def test_memory_grows_with_the_samples_and_is_refused_beyond_the_largest(manifest: Manifest) -> None:
+    def need(samples: int) -> int:
+        return memory_need_bytes(serial(manifest, None, Plan("serial", "none", 1, 0, samples)), 20)
+
+    assert need(10) < need(1_000_000)
+    assert fitting_memory_mb(need(10), AMPLE.memory_sizes_mb) == 1024
+    with pytest.raises(PlanError, match="parameter LargeWorkerMemory"):
+        fitting_memory_mb(need(100_000_000), AMPLE.memory_sizes_mb)
