@@ -106,6 +106,8 @@ class Stack:
     ----------
     worker_log_groups
         Where the workers log, for progress; may be empty.
+    slots
+        How many workers the channel sns serves at once; None if the stack does not say.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Stack:
     state_machine_arn: str
     worker_log_groups: tuple[str, ...]
     clients: Clients
+    slots: int | None = None
 
     @classmethod
     def find(cls, name: str, clients: Clients) -> Stack:
@@ -157,7 +160,14 @@ class Stack:
             if key.startswith("Worker") and "LogGroup" in key
             for group in value.split(",")
         ]
-        return cls(name, outputs["BucketName"], outputs["StateMachineArn"], tuple(groups), clients)
+        return cls(
+            name,
+            outputs["BucketName"],
+            outputs["StateMachineArn"],
+            tuple(groups),
+            clients,
+            len(outputs["Slots"].split(",")) if "Slots" in outputs else None,
+        )
 
     def files(self, prefix: str = "") -> Bucket:
         """The stack's bucket."""
@@ -313,9 +323,9 @@ def summary(run: RunHandle) -> dict[str, Any]:
     if name in _INPUT_ERRORS:
         kind: type[LamellaError] = getattr(errors, name)
         raise kind(cause or f"run {run.run_id} was refused")
-    raise RunError(
-        f"run {run.run_id} failed: {name}: {cause}" if cause else f"run {run.run_id} failed: {name}"
-    )
+    # Lamella's own errors explain themselves; a service's name tells where to look it up.
+    told = cause if cause and hasattr(errors, name) else f"{name}: {cause}" if cause else name
+    raise RunError(f"{told} (run {run.run_id} failed)")
 
 
 def details(run: RunHandle) -> dict[str, Any]:

@@ -150,6 +150,18 @@ class Bucket:
         return CloudError(f"reading {where} failed: {code}: {error}")
 
 
+def folder(client: S3Client, uri: str) -> Bucket:
+    """The files below ``s3://bucket/prefix``, whether or not it ends in a slash.
+
+    Raises
+    ------
+    InputError
+        If it is no S3 address.
+    """
+    bucket, prefix = split_s3_uri(uri)
+    return Bucket(client, bucket, f"{prefix.rstrip('/')}/" if prefix.strip("/") else "")
+
+
 def split_s3_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of ``s3://bucket/key``.
 

@@ -17,7 +17,16 @@ from safetensors.numpy import load as load_tensors
 from scipy.sparse import csc_array, csr_array
 
 from lamella.errors import BatchError
-from lamella.inputs.batch import MAX_BYTES, MOST, Batch, check_shape, make_batch, make_dense_batch, reason
+from lamella.inputs.batch import (
+    MAX_BYTES,
+    MOST,
+    Batch,
+    check_shape,
+    dense_blocks,
+    entry_block,
+    join,
+    reason,
+)
 
 _NUMBERS = "biuf"
 # numpy reads a header as a Python literal: a damaged one breaks, a hostile one overflows, that parser.
@@ -42,7 +51,7 @@ def read_npy(data: bytes, name: str, features: int, samples: int | None) -> Batc
     """
     values = _parse_npy(data, name)
     check_shape(values.shape, features, samples, name)
-    return make_dense_batch(values, name)
+    return join(dense_blocks(values, name), len(values), 0, name)
 
 
 def read_safetensors(data: bytes, name: str, features: int, samples: int | None) -> Batch:
@@ -67,7 +76,7 @@ def read_safetensors(data: bytes, name: str, features: int, samples: int | None)
     if values.dtype.kind not in _NUMBERS:
         raise BatchError(f"{name}: tensor {chosen[0]!r} is of type {values.dtype}: save it as F32")
     check_shape(values.shape, features, samples, name)
-    return make_dense_batch(values, name)
+    return join(dense_blocks(values, name), len(values), 0, name)
 
 
 def read_sparse_npz(data: bytes, name: str, features: int, samples: int | None) -> Batch:
@@ -100,7 +109,7 @@ def read_sparse_npz(data: bytes, name: str, features: int, samples: int | None) 
         inside = (rows >= 0) & (rows < count) & (columns >= 0) & (columns < width)
         if not len(rows) == len(columns) == len(values) or not inside.all():
             raise _contradiction(name)
-        return make_batch(rows, columns, values, (count, width), 0, name)
+        return join([entry_block(rows, columns, values, width, 0, name)], count, 0, name)
     if layout not in {"csr", "csc"}:
         raise BatchError(f"{name} is a sparse array of format {layout!r}: convert it with .tocsr() first")
     try:
@@ -111,7 +120,8 @@ def read_sparse_npz(data: bytes, name: str, features: int, samples: int | None) 
     except (ValueError, IndexError) as error:
         raise _contradiction(name) from error
     entries = matrix.tocoo()
-    return make_batch(entries.row, entries.col, entries.data, (count, width), 0, name)
+    block = entry_block(entries.row, entries.col, entries.data, width, 0, name)
+    return join([block], count, 0, name)
 
 
 def _contradiction(name: str) -> BatchError:

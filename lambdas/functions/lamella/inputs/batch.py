@@ -16,6 +16,7 @@ from lamella.plan import Range
 MAX_SAMPLES = 2**24
 MAX_BYTES = 2**31
 MOST = "2 GiB"
+_BLOCK_VALUES = 2**22
 
 
 @dataclass(frozen=True)
@@ -65,69 +66,119 @@ class Batch:
         return Activations(np.flatnonzero(seen) + start, values)
 
 
-def make_batch(
+def entry_block(
     samples: NDArray[np.integer],
     features: NDArray[np.integer],
     values: NDArray[np.generic],
-    shape: tuple[int, int],
+    width: int,
     first: int,
     name: str,
-) -> Batch:
-    """Gather entries, whose indices count from 0 and are within ``shape`` (samples x features).
+) -> csr_array:
+    """Some entries of a batch of ``width`` features, for `join`.
+
+    Parameters
+    ----------
+    samples, features, values
+        Of each entry; indices count from 0.
+    first
+        As of `Batch`.
 
     Raises
     ------
     BatchError
         If two entries are the same sample and feature, or a value isn't a finite float32.
     """
-    data = to_float32(values)
+    data = _float32(values)
     wrong = np.flatnonzero(~np.isfinite(data))
     if len(wrong):
         at = wrong[0]
-        raise not_finite(values[at], int(samples[at]) + first, int(features[at]) + first, name)
-    entries = coo_array((data, (features, samples)), shape=shape[::-1])
-    matrix = entries.tocsr()
-    if matrix.nnz != len(data):
-        sample, feature = _first_repeated(samples, features, shape[1])
-        raise BatchError(
-            f"{name} names sample {sample + first:,}, feature {feature + first:,} more than once: keep one"
-        )
-    return Batch(_canonical(matrix), first)
+        raise _not_finite(values[at], int(samples[at]) + first, int(features[at]) + first, name)
+    block = coo_array((data, (features, samples)), shape=(width, int(samples.max(initial=-1)) + 1)).tocsr()
+    if block.nnz != len(data):
+        # Where entries repeat, scipy has summed them.
+        raise _repeated(*_first_repeated(samples, features, width), first, name)
+    return _narrowed(block)
 
 
-def make_dense_batch(values: NDArray[np.generic], name: str) -> Batch:
-    """From a samples x features array.
+def dense_blocks(values: NDArray[np.generic], name: str) -> list[csr_array]:
+    """All of a samples x features array, for `join`.
 
     Raises
     ------
     BatchError
         If a value isn't a finite float32.
     """
-    data = to_float32(values)
+    step = max(1, _BLOCK_VALUES // values.shape[1])
+    return [_dense_block(values[start : start + step], start, name) for start in range(0, len(values), step)]
+
+
+def _dense_block(values: NDArray[np.generic], start: int, name: str) -> csr_array:
+    data = _float32(values)
     if not np.isfinite(data).all():
         sample, feature = np.argwhere(~np.isfinite(data))[0].tolist()
-        raise not_finite(values[sample, feature], sample, feature, name)
-    return Batch(_canonical(csr_array(data.T)), 0)
+        raise _not_finite(values[sample, feature], start + sample, feature, name)
+    block = _narrowed(csr_array(data.T))
+    return csr_array((block.data, block.indices + start, block.indptr), shape=(block.shape[0], MAX_SAMPLES))
 
 
-def _canonical(matrix: csr_array) -> csr_array:
-    matrix.eliminate_zeros()
+def join(blocks: list[csr_array], samples: int, first: int, name: str) -> Batch:
+    """A batch of ``samples`` samples from blocks of its entries, which are taken from the list.
+
+    Only the blocks that are left and the result are held at any time: inputs may fill a function's memory.
+
+    Raises
+    ------
+    BatchError
+        If two entries are the same sample and feature.
+    """
+    width = blocks[0].shape[0]
+    starts = np.zeros(width + 1, np.int64)
+    for block in blocks:
+        starts += block.indptr
+    count = int(starts[-1])
+    numbers, data = np.empty(count, np.int32), np.empty(count, np.float32)
+    filled = starts[:-1].copy()
+    blocks.reverse()
+    while blocks:
+        block = blocks.pop()
+        held = np.diff(block.indptr)
+        places = np.repeat(filled - block.indptr[:-1], held) + np.arange(block.nnz)
+        numbers[places] = block.indices
+        data[places] = block.data
+        filled += held
+    matrix = csr_array((data, numbers, starts), shape=(width, samples))
     matrix.sort_indices()
-    return matrix
+    same = np.flatnonzero(matrix.indices[1:] == matrix.indices[:-1]) + 1
+    same = same[~np.isin(same, matrix.indptr)]
+    if len(same):
+        feature = int(np.searchsorted(matrix.indptr, same[0], side="right")) - 1
+        raise _repeated(int(matrix.indices[same[0]]), feature, first, name)
+    matrix.eliminate_zeros()
+    return Batch(matrix, first)
 
 
-def to_float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
+def _narrowed(block: csr_array) -> csr_array:
+    # A batch's blocks wait for each other: half the bytes count.
+    return csr_array((block.data, block.indices.astype(np.int32), block.indptr), shape=block.shape)
+
+
+def _float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
     """Rounded to the nearest float32; what is too large becomes infinity."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def not_finite(value: object, sample: int, feature: int, name: str) -> BatchError:
-    """The error for a value that no activation may have; numbers as the file counts."""
+def _not_finite(value: object, sample: int, feature: int, name: str) -> BatchError:
     number = float(str(value))
     what = "is too large for float32" if np.isfinite(number) else "is not a finite number"
     return BatchError(
         f"{name}: sample {sample:,}, feature {feature:,}: {number:g} {what}: clean or scale the input"
+    )
+
+
+def _repeated(sample: int, feature: int, first: int, name: str) -> BatchError:
+    return BatchError(
+        f"{name} names sample {sample + first:,}, feature {feature + first:,} more than once: keep one"
     )
 
 

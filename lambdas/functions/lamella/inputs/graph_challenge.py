@@ -6,20 +6,22 @@ Text is parsed a few megabytes at a time, in arrays of bytes: a plain line (digi
 
 from __future__ import annotations
 
+import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from lamella.errors import BatchError
-from lamella.inputs.batch import MAX_BYTES, MAX_SAMPLES, MOST, Batch, make_batch, reason
+from lamella.inputs.batch import MAX_BYTES, MAX_SAMPLES, MOST, Batch, entry_block, join, reason
 
 _PIECE_BYTES = 2**22
 _MAX_DIGITS = 9
 _TAB, _LINE_FEED, _ZERO = 9, 10, 48
-_GZIP = 31
 
 
 @dataclass(frozen=True)
@@ -42,25 +44,20 @@ def read_graph_challenge(data: bytes, name: str, features: int, samples: int | N
         If a line is no sample, feature and value within bounds, or repeats another; naming the line.
     """
     highest = min(samples or MAX_SAMPLES, MAX_SAMPLES)
-    pieces: list[_Entries] = []
-    line = 1
+    blocks: list[csr_array] = []
+    line, last = 1, 0
     for text in _whole_lines(_decompressed(data, name) if name.lower().endswith(".gz") else _pieces(data)):
-        piece = _parse_plain(text)
-        if piece is None or not _within(piece, highest, features):
-            piece = _parse_lines(text, line, name, highest, features)
+        entries = _parse_plain(text)
+        if entries is None or not _within(entries, highest, features):
+            entries = _parse_lines(text, line, name, highest, features)
         line += text.count(b"\n")
-        pieces.append(piece)
-    numbers = np.concatenate([piece.samples for piece in pieces]) if pieces else np.zeros(0, np.int64)
-    if not len(numbers):
+        last = max(last, int(entries.samples.max(initial=0)))
+        blocks.append(
+            entry_block(entries.samples - 1, entries.features - 1, entries.values, features, 1, name)
+        )
+    if not last:
         raise BatchError(f"{name} is empty: give lines of sample, feature and value between tabs")
-    return make_batch(
-        numbers - 1,
-        np.concatenate([piece.features for piece in pieces]) - 1,
-        np.concatenate([piece.values for piece in pieces]),
-        (samples or int(numbers.max()), features),
-        1,
-        name,
-    )
+    return join(blocks, samples or last, 1, name)
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
@@ -71,24 +68,22 @@ def _pieces(data: bytes) -> Iterator[bytes]:
 def _decompressed(data: bytes, name: str) -> Iterator[bytes]:
     """Text of a gzip file of one or more members, bounded in what it may grow to."""
     total = 0
-    while data:
-        stream = zlib.decompressobj(_GZIP)
-        while not stream.eof:
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+        while True:
             try:
-                text = stream.decompress(data, _PIECE_BYTES)
-            except zlib.error as error:
+                text = stream.read(_PIECE_BYTES)
+            except EOFError as error:
                 raise BatchError(
-                    f"{name} is not a sound gzip file ({reason(error)}): make it again"
+                    f"{name} ends in the middle of its gzip stream: copy it again, whole"
                 ) from error
-            data = stream.unconsumed_tail
-            if not text and not data and not stream.eof:
-                raise BatchError(f"{name} ends in the middle of its gzip stream: copy it again, whole")
+            except (OSError, zlib.error) as error:
+                raise BatchError(f"{name} is no sound gzip file ({reason(error)}): make it again") from error
             total += len(text)
             if total > MAX_BYTES:
                 raise BatchError(f"{name} unpacks to more than {MOST}: split it into several runs")
+            if not text:
+                return
             yield text
-        # Padding with zeros after the last member is allowed by gzip, and common on tapes.
-        data = stream.unused_data.lstrip(b"\0")
 
 
 def _whole_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import io
 import numpy as np
 
 from lamella.errors import BatchError
-from lamella.inputs.batch import Batch, check_shape, make_dense_batch, reason
+from lamella.inputs.batch import Batch, check_shape, dense_blocks, join, reason
 
 
 def read_csv(data: bytes, name: str, features: int, samples: int | None) -> Batch:
@@ -39,7 +39,7 @@ def read_csv(data: bytes, name: str, features: int, samples: int | None) -> Batc
             f"{name} can't be read as numbers: {reason(error)}"
         ) from error
     check_shape(values.shape, features, samples, name)
-    return make_dense_batch(values, name)
+    return join(dense_blocks(values, name), len(values), 0, name)
 
 
 def _header_lines(text: str) -> int:

@@ -18,7 +18,7 @@ from lamella.manifest import DTYPES, Layer, read_manifest
 from lamella.records import Collected, PlanRecord, WorkerReport, from_json, part_from_bytes, to_json
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
-from lamella.storage import Bucket, Files, split_s3_uri
+from lamella.storage import Bucket, Files, folder
 
 READERS = 16
 
@@ -34,7 +34,7 @@ def collect_run(event: CollectEvent, runtime: Runtime) -> None:
     bucket, keys = runtime.bucket, RunKeys(event.run, event.attempt)
     record = from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
     parts, reports = _read_parts(bucket, keys, record)
-    model = Bucket(runtime.s3, *split_s3_uri(record.model))
+    model = folder(runtime.s3, record.model)
     last = read_manifest(model).layers[-1]
     output = merge(parts, record, source_rows(model, last))
     bucket.write(

@@ -20,7 +20,7 @@ from lamella.records import PlanRecord, Share, to_json
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.shares import share_to_bytes
-from lamella.storage import Bucket, split_s3_uri
+from lamella.storage import Bucket, folder, split_s3_uri
 from lamella.strategies import NEEDS_CUT, STRATEGIES
 
 START_ALLOWANCE_S = 60  # between the plan and the last worker's start
@@ -67,7 +67,7 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         for task in tasks
     ]
     _write_tasks(runtime.bucket, keys, assignments, batch)
-    _write_record(runtime, keys, event, request, plan, batch, tasks, started_s, deadline_s)
+    _write_record(runtime, keys, event, request, model, plan, batch, tasks, started_s, deadline_s)
     return PlanAnswer(
         run=event.run,
         attempt=keys.attempt,
@@ -77,9 +77,7 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
 
 
 def _model_files(runtime: Runtime, request: RunRequest) -> Bucket:
-    bucket, prefix = split_s3_uri(request.model)
-    prefix = prefix.removesuffix(MANIFEST)
-    return Bucket(runtime.s3, bucket, prefix if not prefix or prefix.endswith("/") else f"{prefix}/")
+    return folder(runtime.s3, request.model.removesuffix(MANIFEST))
 
 
 def _read_model(model: Bucket) -> tuple[Manifest, str]:
@@ -140,6 +138,7 @@ def _write_record(
     keys: RunKeys,
     event: PlanEvent,
     request: RunRequest,
+    model: Bucket,
     plan: Plan,
     batch: Batch,
     tasks: list[Task],
@@ -151,7 +150,7 @@ def _write_record(
         attempt=keys.attempt,
         request=request.model_dump(),
         plan=plan,
-        model=request.model,
+        model=model.location(),
         first_sample=batch.first,
         started_s=started_s,
         deadline_s=deadline_s,

@@ -20,7 +20,7 @@ from lamella.records import Share, WorkerReport, part_to_bytes
 from lamella.runtime import LambdaContext, Runtime
 from lamella.sealing import with_own_write
 from lamella.shares import share_from_bytes
-from lamella.storage import Bucket, split_s3_uri
+from lamella.storage import Bucket, folder
 
 ENDING_S = 5.0  # kept back of the function's time to say what happened
 PROGRESS_S = 0.5  # least time between two lines of progress
@@ -59,7 +59,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     joined_s = time.time()
     runtime.logger.info("joined")
     task = assignment.task
-    model = _model(runtime, assignment)
+    model = folder(runtime.s3, assignment.model)
     manifest = _manifest(model, assignment)
     rows = manifest.features if task.features is None else len(task.features)
     inputs = share_from_bytes(
@@ -112,11 +112,6 @@ def _abort_check(bucket: Bucket, keys: RunKeys) -> Callable[[], None]:
             raise RunAborted(f"run {keys.run} was ended: another worker failed, or it was stopped")
 
     return check
-
-
-def _model(runtime: Runtime, assignment: Assignment) -> Bucket:
-    bucket, prefix = split_s3_uri(assignment.model)
-    return Bucket(runtime.s3, bucket, prefix)
 
 
 def _manifest(model: Bucket, assignment: Assignment) -> Manifest:
