@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
+
 from lamella.channels import Channel, Delivery
 from lamella.errors import DeadlineExceeded, RunAborted
 from lamella.mailbox import Mailbox

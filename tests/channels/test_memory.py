@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lamella.channels.memory import MemoryChannel, MemoryHub
 from tests.channels.contract import ChannelContract, Gang
 

@@ -41,13 +41,14 @@ _INPUT_ERRORS = {"InputError", "ModelError", "BatchError", "PlanError"}
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Turn what boto3 raises into one line that begins with ``what``."""
     try:
         yield
     except _NOT_SET_UP as error:
         raise InputError(
-            f"{what}: {error}: set credentials and region as for the AWS command line, or use --local"
+            f"{what}: {str(error).rstrip('.')}: set credentials and region as for the AWS command line, "
+            "or use --local"
         ) from error
     except ClientError as error:
         told = error.response.get("Error", {})
@@ -79,7 +80,7 @@ class Clients:
         InputError
             If there are no credentials or no region.
         """
-        with _explained("connecting to AWS"):
+        with explained("connecting to AWS"):
             if environment is None:
                 session, endpoint = boto3.Session(), None
             else:
@@ -127,7 +128,7 @@ class Stack:
             If there is none, or it is not Lamella's.
         """
         try:
-            with _explained(f"looking for stack {name}"):
+            with explained(f"looking for stack {name}"):
                 stacks = clients.cloudformation.describe_stacks(StackName=name)["Stacks"]
         except CloudError as error:
             cause = error.__cause__
@@ -255,7 +256,7 @@ def start(stack: Stack, request: RunRequest, run_id: str | None = None) -> RunHa
     started_s = time.time()
     name = run_id or new_run_id(started_s)
     asked = request.model_dump(exclude_defaults=True)
-    with _explained(f"starting run {name}"):
+    with explained(f"starting run {name}"):
         answer = stack.clients.stepfunctions.start_execution(
             stateMachineArn=stack.state_machine_arn, name=name, input=json.dumps(asked)
         )
@@ -296,7 +297,7 @@ def watch(
 
 def stop(run: RunHandle) -> None:
     """Stop a run; its workers leave by themselves."""
-    with _explained(f"stopping run {run.run_id}"):
+    with explained(f"stopping run {run.run_id}"):
         run.stack.clients.stepfunctions.stop_execution(
             executionArn=run.execution_arn, error="Stopped", cause="stopped by the user"
         )
@@ -331,7 +332,7 @@ def summary(run: RunHandle) -> dict[str, Any]:
 def details(run: RunHandle) -> dict[str, Any]:
     """The whole summary of a run that succeeded, with every worker's own figures."""
     keys = layout.RunKeys(run.run_id)
-    with _explained(f"reading the summary of run {run.run_id}"):
+    with explained(f"reading the summary of run {run.run_id}"):
         whole: dict[str, Any] = json.loads(run.stack.files().read(keys.summary))
     return whole
 
@@ -359,7 +360,7 @@ def one_line(text: str) -> str:
 
 
 def _execution(run: RunHandle) -> dict[str, Any]:
-    with _explained(f"watching run {run.run_id}"):
+    with explained(f"watching run {run.run_id}"):
         return dict(run.stack.clients.stepfunctions.describe_execution(executionArn=run.execution_arn))
 
 
@@ -374,7 +375,7 @@ def _reason(cause: str) -> str:
 
 def _upload(path: Path, size: int, place: Bucket, name: str) -> None:
     key = place.prefix + name
-    with _explained(f"uploading {path}"):
+    with explained(f"uploading {path}"):
         try:
             if place.client.head_object(Bucket=place.bucket, Key=key)["ContentLength"] == size:
                 return
@@ -387,7 +388,7 @@ def _upload(path: Path, size: int, place: Bucket, name: str) -> None:
 def _download(stack: Stack, address: str, output: Path) -> Path:
     bucket, key = split_s3_uri(address)
     path = output / Path(key).name
-    with _explained(f"downloading {address}"):
+    with explained(f"downloading {address}"):
         stack.clients.s3.download_file(bucket, key, str(path))
     return path
 

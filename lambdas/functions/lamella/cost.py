@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lamella.errors import InputError
-from lamella.usage import INVOKE, TRANSITION, Count, Usage
+from lamella.usage import INVOKE, Count, Usage
 
 Architecture = Literal["x86_64", "arm64"]
 DEFAULT_BOOK = "us-east-1-2026-11"
@@ -112,9 +112,7 @@ def cost(usage: Usage, book: PriceBook, architecture: Architecture = "x86_64") -
         "sns": of_sns,
         "sqs": lambda _, count: book.sqs_request.of(count.billed),
         "s3": of_s3,
-        "stepfunctions": lambda name, count: (
-            book.stepfunctions_transition.of(count.billed) if name == TRANSITION else 0.0
-        ),
+        "stepfunctions": lambda _, count: book.stepfunctions_transition.of(count.billed),
     }
     dollars = dict.fromkeys(services, 0.0)
     for name, count in sorted(usage.counts.items()):

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 # Errors that follow from another worker's.
-_CONSEQUENCES = {"RunAborted", "DeadlineExceeded"}
+WAITED = "DeadlineExceeded"
+_CONSEQUENCES = {"RunAborted", WAITED}
 # After these a worker is started again, and then finds that it had begun before.
 DEATHS = {"Runtime.ExitError", "Sandbox.Timedout", "Lambda.Unknown"}
 
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """A worker's own error, as its Catch wrote it."""
+    """A worker's own error, as its Catch wrote it.
+
+    Attributes
+    ----------
+    failed_at
+        When, as Step Functions writes it: sorts by time.
+    """
 
     worker: int
     error: str
     message: str
+    failed_at: str = ""
 
 
 def parse_failure(worker: int, data: bytes) -> WorkerFailure:
-    """Read ``runs/ID/errors/WORKER.json``."""
+    """Read ``runs/ID/errors/WORKER.json``; what is no such thing is shown as it is."""
     try:
         body = json.loads(data)
-        error, cause = str(body.get("Error", "")), str(body.get("Cause", ""))
-    except (ValueError, AttributeError):
-        error, cause = "Unknown", data.decode(errors="replace")
-    return WorkerFailure(worker, error or "Unknown", message_of(cause))
+        error, cause = str(body["error"]["Error"]), str(body["error"].get("Cause", ""))
+        failed_at = str(body.get("failed_at", ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        error, cause, failed_at = "Unknown", data.decode(errors="replace"), ""
+    return WorkerFailure(worker, error, message_of(cause), failed_at)
 
 
 def message_of(cause: str) -> str:
@@ -42,10 +51,21 @@ def message_of(cause: str) -> str:
     return " ".join(str(text).split())
 
 
-def root_failure(failures: Iterable[WorkerFailure]) -> WorkerFailure | None:
-    """The one that the others follow from, as far as their kinds tell; the lowest worker of equals."""
-    ordered = sorted(failures, key=lambda failure: (failure.error in _CONSEQUENCES, failure.worker))
-    return ordered[0] if ordered else None
+def root_failure(failures: Iterable[WorkerFailure], silent: Collection[int] = ()) -> WorkerFailure | None:
+    """The one that the others follow from, as far as their kinds and times tell.
+
+    Parameters
+    ----------
+    silent
+        Workers that had begun and neither ended nor failed: where others waited in vain, it was for them.
+    """
+    ordered = sorted(failures, key=lambda f: (f.error in _CONSEQUENCES, f.failed_at, f.worker))
+    if not ordered:
+        return None
+    root = ordered[0]
+    if root.error == WAITED and silent:
+        return WorkerFailure(min(silent), "NoAnswer", f"worker {root.worker}, at {root.message}")
+    return root
 
 
 def death_of(worker: int, events: Sequence[Mapping[str, Any]]) -> WorkerFailure | None:

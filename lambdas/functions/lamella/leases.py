@@ -87,6 +87,15 @@ class SlotLeases:
         holds, _ = self._read()
         return tuple(sorted(slot for slot, hold in holds.items() if hold.run == run))
 
+    def keep(self, run: str, until_s: float) -> None:
+        """Let what a run holds expire at a time, if not before."""
+        self._change(
+            lambda old: {
+                slot: Hold(run, min(until_s, hold.until_s)) if hold.run == run else hold
+                for slot, hold in old.items()
+            }
+        )
+
     def release(self, run: str) -> None:
         """Give back what a run holds; nothing if it holds nothing."""
         if self.held(run):

@@ -260,8 +260,8 @@ class Cut:
     entry_bounds : (layers, P + 1)
         The same bounds in entries.
     digests : (layers, P, 32) uint8
-        sha256 of the bytes of each part of each layer, taken as `Layer.sha256` is (of ``row_nnz`` the starts of
-        its rows and the one after).
+        sha256 of the bytes of each part of each layer, taken as `Layer.sha256` is (of ``row_nnz`` the starts
+        of its rows and the one after).
     links : (n, 3)
         (layer, receiver, sender), ascending: to compute that layer the receiver needs rows of the layer
         before from the sender, another worker. For the first layer receiver and sender are the same, and the

@@ -71,10 +71,12 @@ class Usage:
         counts: dict[str, Count] = {}
         for name, given in data.items():
             fields = given if isinstance(given, Mapping) else {}
-            numbers = [fields.get(key) for key in ("calls", "billed", "bytes")]
-            if len(fields) != len(numbers) or not all(_is_amount(number) for number in numbers):
+            numbers: list[Any] = [fields.get(key) for key in ("calls", "billed", "bytes")]
+            sound = len(fields) == len(numbers) and all(_is_amount(number) for number in numbers)
+            if not sound or numbers[0] != int(numbers[0]) or numbers[2] != int(numbers[2]):
                 raise MessageError(f"usage of {name} is no count of calls, billed and bytes: {given!r}")
-            counts[name] = Count(**{str(key): number for key, number in fields.items()})
+            calls, billed, size = (_whole(fields[key]) for key in ("calls", "billed", "bytes"))
+            counts[name] = Count(int(calls), billed, int(size))
         return cls(counts)
 
 
@@ -115,6 +117,11 @@ def step_functions_usage(workers: int) -> Usage:
     """
     entered = _SINGLE_STATES + workers
     return Usage({TRANSITION: Count(calls=entered, billed=entered)})
+
+
+def _whole(amount: float) -> float:
+    """An int where it is one: some writers of JSON make 3.0 of 3."""
+    return int(amount) if float(amount).is_integer() else amount
 
 
 def _is_amount(value: object) -> bool:

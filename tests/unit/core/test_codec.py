@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from lamella.activations import Activations
 from lamella.codec import decode, encode
 from lamella.errors import MessageError

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import sparse
+
 from lamella.inputs import Batch
 from lamella.manifest import read_manifest
 from lamella.storage import Directory
 from model_prep.reference import plain_scipy
 from model_prep.source import Source, SourceLayer, source_layer
 from model_prep.writer import write_model
-from numpy.typing import NDArray
-from scipy import sparse
 from tests.gang import infer
 from tests.unit.prep.sources import source_of
 
@@ -40,7 +42,7 @@ def models(draw: st.DrawFn) -> Source:
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     widths = draw(st.lists(st.integers(4, 12), min_size=2, max_size=6))
     layers: list[SourceLayer] = []
-    for k, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for k, (inputs, outputs) in enumerate(pairwise(widths)):
         weight = random.standard_normal((outputs, inputs)).astype(np.float32)
         weight[random.random(weight.shape) < draw(st.sampled_from([0.0, 0.6, 0.95]))] = 0
         bias: float | NDArray[np.float32] = random.standard_normal(outputs).astype(np.float32)

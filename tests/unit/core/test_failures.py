@@ -8,8 +8,10 @@ from typing import Any
 from lamella.failures import WorkerFailure, death_of, message_of, parse_failure, root_failure
 
 
-def written(error: str, message: str) -> bytes:
-    return json.dumps({"Error": error, "Cause": json.dumps({"errorMessage": message, "errorType": error})}).encode()
+def written(error: str, message: str, failed_at: str = "") -> bytes:
+    cause = json.dumps({"errorMessage": message, "errorType": error})
+    body = {"worker": 0, "error": {"Error": error, "Cause": cause}, "failed_at": failed_at}
+    return json.dumps(body).encode()
 
 
 def test_a_workers_own_error_is_shown_before_those_that_follow_from_it() -> None:
@@ -21,6 +23,20 @@ def test_a_workers_own_error_is_shown_before_those_that_follow_from_it() -> None
     assert root_failure(failures) == WorkerFailure(6, "ZeroDivisionError", "division by zero")
     assert root_failure(failures[:2]) == failures[0]
     assert root_failure([]) is None
+
+
+def test_of_equals_the_earliest_is_shown() -> None:
+    late, early = (
+        parse_failure(w, written("ValueError", "bad", f"2026-01-01T00:00:0{9 - w}Z")) for w in (1, 2)
+    )
+    assert root_failure([late, early]) == early
+
+
+def test_where_others_waited_in_vain_the_silent_worker_is_named() -> None:
+    waited = parse_failure(3, written("DeadlineExceeded", "layer 40 waited in vain for worker 1"))
+    root = root_failure([waited], silent={1})
+    assert root == WorkerFailure(1, "NoAnswer", "worker 3, at layer 40 waited in vain for worker 1")
+    assert root_failure([waited]) == waited
 
 
 def test_a_cause_is_one_line_whatever_it_is() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from lamella.activations import Activations
 from lamella.errors import NonFiniteActivation
 from lamella.kernel import LayerWeights, forward, waves
-from numpy.typing import NDArray
 
 
 def layer_of(weight: NDArray[np.float32], number: int = 0, **settings: object) -> LayerWeights:
@@ -54,7 +57,7 @@ def networks(draw: st.DrawFn) -> tuple[list[LayerWeights], NDArray[np.float32]]:
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     widths = draw(st.lists(st.integers(1, 7), min_size=2, max_size=6))
     layers = []
-    for number, (columns, rows) in enumerate(zip(widths, widths[1:], strict=False)):
+    for number, (columns, rows) in enumerate(pairwise(widths)):
         weight = random.normal(size=(rows, columns)).astype(np.float32)
         weight[random.random(weight.shape) < draw(st.sampled_from([0.0, 0.5, 1.0]))] = 0
         sign = draw(st.sampled_from([-1, 0, 1]))

@@ -9,9 +9,10 @@ import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from moto import mock_aws
+
 from lamella.errors import LeaseError
 from lamella.leases import Hold, SlotLeases, allocate
-from moto import mock_aws
 
 runs = st.sampled_from(["a", "b", "c", "d"])
 
@@ -84,6 +85,16 @@ def test_a_write_that_someone_else_overtook_is_done_again_on_what_they_wrote(s3:
     slow = SlotLeases(Overtaken(), "bucket", lambda: 100.0, lambda _: None)  # type: ignore[arg-type]
     assert slow.take("slower", 2, 4, 200.0) == (2, 3)
     assert leases(s3).held("quicker") == (0, 1)
+
+
+def test_what_is_kept_expires_earlier_and_never_later(s3: Any) -> None:
+    mine = leases(s3)
+    mine.take("run", 2, 2, 200.0)
+    mine.keep("run", 300.0)
+    with pytest.raises(LeaseError):
+        SlotLeases(s3, "bucket", lambda: 199.0, lambda _: None).take("next", 1, 2, 500.0)
+    mine.keep("run", 150.0)
+    assert SlotLeases(s3, "bucket", lambda: 151.0, lambda _: None).take("next", 2, 2, 500.0) == (0, 1)
 
 
 def test_a_damaged_lease_is_said(s3: Any) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lamella.channels import Channel, Delivery
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 from lamella.mailbox import Mailbox, Message, parse_message, run_digest
@@ -41,7 +42,9 @@ def mailbox(channel: Script, attempt: int = 1, worker: int = 0, **more: object) 
     return Mailbox(channel, "run", attempt, worker, clock=lambda: channel.clock, **given)  # type: ignore[arg-type]
 
 
-def written(source: int, layer: int, data: bytes, room: int, run: str = "run", attempt: int = 1) -> list[bytes]:
+def written(
+    source: int, layer: int, data: bytes, room: int, run: str = "run", attempt: int = 1
+) -> list[bytes]:
     """What a worker would put on the channel, in messages of at most ``room`` bytes."""
     channel = Script([], room)
     sender = Mailbox(
@@ -51,7 +54,9 @@ def written(source: int, layer: int, data: bytes, room: int, run: str = "run", a
     return [message for _, message in channel.sent]
 
 
-payloads = st.dictionaries(st.tuples(st.integers(1, 3), st.integers(0, 4)), st.binary(max_size=60), min_size=1)
+payloads = st.dictionaries(
+    st.tuples(st.integers(1, 3), st.integers(0, 4)), st.binary(max_size=60), min_size=1
+)
 
 
 @given(payloads, st.integers(40, 80), st.data())
@@ -60,7 +65,9 @@ def test_any_order_and_any_duplicates_give_every_letter_once(
 ) -> None:
     messages = [m for (source, layer), body in letters.items() for m in written(source, layer, body, room)]
     again = data.draw(st.lists(st.sampled_from(messages), max_size=8))
-    foreign = written(1, 0, b"other", room, run="another") + written(2, 1, b"old", room, attempt=1) + [b"junk", b""]
+    foreign = (
+        written(1, 0, b"other", room, run="another") + written(2, 1, b"old", room, attempt=1) + [b"junk", b""]
+    )
     if data.draw(st.booleans()):
         messages = messages + again + foreign[:1] + foreign[-2:]
     channel = Script(data.draw(st.permutations(messages)))

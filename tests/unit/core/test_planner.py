@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+
 from lamella.errors import InputError, PlanError
 from lamella.events import RunRequest, parse_request
 from lamella.manifest import Manifest, read_manifest
-from lamella.planner import Capacity, choose, fitting_memory_mb, memory_need_bytes
 from lamella.plan import Plan
+from lamella.planner import Capacity, choose, fitting_memory_mb, memory_need_bytes
 from lamella.storage import Directory
 from lamella.strategies.serial import serial
 from model_prep.writer import write_model

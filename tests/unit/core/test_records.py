@@ -7,14 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load
+
 from lamella.activations import Activations
 from lamella.errors import LamellaError, RunError
 from lamella.plan import Assignment, LayerPart, Link, Plan, SnsAddress, Step, Task, parse_assignment
-from lamella.records import PlanRecord, Share, WorkerReport, from_json, part_from_bytes, part_to_bytes, to_json
+from lamella.records import (
+    PlanRecord,
+    Share,
+    WorkerReport,
+    from_json,
+    part_from_bytes,
+    part_to_bytes,
+    to_json,
+)
 from lamella.sealing import with_own_write
 from lamella.states.collect import activations_file, merge, predictions_csv
 from lamella.usage import Count, Usage
-from safetensors.numpy import load
 
 REPORT = WorkerReport(3, 1.0, 2.0, 3.0, 1024, ((0, 0.1, 0.2, 0.3, 0.4, 5),), (17, "stream"), {})
 
@@ -32,9 +41,7 @@ def test_an_assignment_is_read_as_it_was_written() -> None:
     given = assignment()
     got = parse_assignment(given.to_bytes(), "task")
     assert replace(got, task=given.task) == given
-    assert [[part for part in step.parts] for step in got.task.steps] == [
-        list(step.parts) for step in given.task.steps
-    ]
+    assert [list(step.parts) for step in got.task.steps] == [list(step.parts) for step in given.task.steps]
     for mine, theirs in zip(got.task.steps, given.task.steps, strict=True):
         for kind in ("receive", "send"):
             for a, b in zip(getattr(mine, kind), getattr(theirs, kind), strict=True):
@@ -46,7 +53,7 @@ def test_an_assignment_is_read_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"junk", b"\x08\0\0\0\0\0\0\0{}      "])
 def test_what_is_no_assignment_is_refused(data: bytes) -> None:
-    with pytest.raises(RunError, match="no worker's task|not a worker's task"):
+    with pytest.raises(RunError, match=r"is not a worker.s task"):
         parse_assignment(data, "runs/1/tasks/0")
 
 
@@ -100,7 +107,11 @@ def test_predictions_name_every_sample_in_the_inputs_counting() -> None:
 
 def test_scores_are_written_so_that_they_read_back_the_same() -> None:
     score = np.float32(0.1) * np.float32(3)
-    (line,) = predictions_csv(Activations(np.array([0]), np.array([[score]], np.float32)), 1, 0).decode().split()[1:]
+    (line,) = (
+        predictions_csv(Activations(np.array([0]), np.array([[score]], np.float32)), 1, 0)
+        .decode()
+        .split()[1:]
+    )
     assert np.float32(line.split(",")[2]) == score
 
 

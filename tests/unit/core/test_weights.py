@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lamella import weights
 from lamella.errors import ModelError
 from lamella.manifest import Manifest, read_manifest

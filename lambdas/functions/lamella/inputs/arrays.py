@@ -156,7 +156,7 @@ def _parse_npy(data: bytes, name: str) -> NDArray[np.generic]:
         raise BatchError(
             f"{name} can't be read as .npy ({reason(error)}): write it with numpy.save"
         ) from error
-    if dtype.hasobject or dtype.kind not in _NUMBERS + "SU":
+    if dtype.kind not in _NUMBERS + "SU":
         raise BatchError(f"{name} holds values of type {dtype}: save it as float32")
     start, count = stream.tell(), math.prod(shape)
     if min(shape, default=0) < 0 or len(data) - start < count * dtype.itemsize:

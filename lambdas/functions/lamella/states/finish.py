@@ -70,16 +70,19 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
 def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]:
     bucket = runtime.bucket
     bucket.write(keys.abort, event.status.encode(), "text/plain")
-    failures, everyone_left = _wait_for_workers(bucket, keys)
+    failures, silent = _wait_for_workers(bucket, keys)
     leases = _leases(runtime)
     slots = leases.held(event.run)
     drain(runtime.sqs, [runtime.config.slot_queue(slot) for slot in slots], time.monotonic, time.sleep)
-    if everyone_left:
+    if silent:
+        # Whoever still runs had begun by now: then its function's time is over.
+        leases.keep(event.run, time.time() + runtime.config.worker_timeout_s)
+    else:
         leases.release(event.run)
     record = _plan_record(bucket, keys)
-    if everyone_left and record:
+    if record and not silent:
         _remove_work(bucket, keys, record)
-    answer = _explain(event, failures, runtime)
+    answer = _explain(event, root_failure(failures, silent), runtime)
     return _write_summary(
         runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), Usage()
     )
@@ -110,8 +113,8 @@ def _plan_record(bucket: Bucket, keys: RunKeys) -> PlanRecord | None:
         return None
 
 
-def _wait_for_workers(bucket: Bucket, keys: RunKeys) -> tuple[list[WorkerFailure], bool]:
-    """What workers' Catches wrote, and whether every worker that had begun has left, within `LEAVE_S`."""
+def _wait_for_workers(bucket: Bucket, keys: RunKeys) -> tuple[list[WorkerFailure], set[int]]:
+    """What workers' Catches wrote, and which workers had begun and are not seen to leave within `LEAVE_S`."""
     until_s = time.monotonic() + LEAVE_S
     while True:
         there = bucket.sizes(keys.root)
@@ -120,9 +123,7 @@ def _wait_for_workers(bucket: Bucket, keys: RunKeys) -> tuple[list[WorkerFailure
         left = {_number(path) for path in there if path.startswith((keys.ended(0)[:-1], keys.part(0)[:-1]))}
         staying = begun - left - set(failures)
         if not staying or time.monotonic() >= until_s:
-            return [
-                parse_failure(worker, bucket.read(path)) for worker, path in failures.items()
-            ], not staying
+            return [parse_failure(worker, bucket.read(path)) for worker, path in failures.items()], staying
         time.sleep(POLL_S)
 
 
@@ -137,8 +138,7 @@ def _remove_work(bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:
     bucket.delete([keys.collected, *(kind(worker) for kind in kinds for worker in workers)])
 
 
-def _explain(event: FinishEvent, failures: list[WorkerFailure], runtime: Runtime) -> FailedAnswer:
-    root = root_failure(failures)
+def _explain(event: FinishEvent, root: WorkerFailure | None, runtime: Runtime) -> FailedAnswer:
     if root:
         events = _history(runtime, event.execution) if root.error == "WorkerError" else []
         root = death_of(root.worker, events) or root

@@ -1,0 +1,113 @@
+"""The SNS channel passes the contract over a deployed stack, packs to the services' limits, and loses nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lamella.channels.drain import drain
+from lamella.channels.sns import BATCH_BYTES, BATCH_ENTRIES, SnsChannel, pack
+from lamella.client import Stack
+from lamella.errors import CloudError
+from lamella.plan import SnsAddress
+from lamella.usage import billed_requests
+from tests.channels.contract import ChannelContract, Gang
+from workflows.embedded_cloud import EmbeddedCloud
+
+WORKERS = 4
+
+
+class TestSns(ChannelContract):
+    @pytest.fixture
+    def gang(self, cloud: EmbeddedCloud, stack: Stack) -> Gang:
+        sqs, sns = cloud.client("sqs"), cloud.client("sns")
+        slots = tuple(range(WORKERS))
+        urls = tuple(sqs.get_queue_url(QueueName=f"{stack.name}-slot-{slot}")["QueueUrl"] for slot in slots)
+        for url in urls:
+            sqs.purge_queue(QueueUrl=url)
+        (topic,) = [t["TopicArn"] for t in sns.list_topics()["Topics"] if f":{stack.name}-" in t["TopicArn"]]
+        address = SnsAddress(topic, slots, urls)
+        return lambda workers: [SnsChannel(sns, sqs, address, worker) for worker in range(workers)]
+
+    def test_draining_leaves_nothing_not_even_what_is_held(self, gang: Gang, cloud: EmbeddedCloud) -> None:
+        a, b = gang(2)
+        a.send([(1, b"x")] * 25)
+        assert b.receive(2)
+        url = b._queue_url  # type: ignore[attr-defined]
+        waited: list[float] = []
+        now = [0.0]
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            now[0] += seconds
+            time.sleep(seconds)
+
+        drain(cloud.client("sqs"), [url], lambda: now[0], sleep)
+        counts = cloud.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert counts["ApproximateNumberOfMessages"] == counts["ApproximateNumberOfMessagesNotVisible"] == "0"
+        assert waited
+
+
+messages = st.lists(st.tuples(st.sampled_from(["0", "17", "199"]), st.integers(0, 250_000)), max_size=30)
+
+
+@given(messages)
+def test_batches_keep_order_and_stay_within_the_limits(sizes: list[tuple[str, int]]) -> None:
+    given = [(slot, bytes(size)) for slot, size in sizes]
+    batches = list(pack(given))
+    assert [message for batch in batches for message in batch] == given
+    for batch in batches:
+        assert 1 <= len(batch) <= BATCH_ENTRIES
+        # body, and name, type and value of both attributes
+        total = sum(1 + len("slotString" + slot) + len("dataBinary") + len(data) for slot, data in batch)
+        assert total <= BATCH_BYTES
+
+
+def test_small_messages_to_many_peers_are_billed_as_one() -> None:
+    (batch,) = pack([(str(slot), bytes(5000)) for slot in range(8)])
+    assert billed_requests(sum(len(data) for _, data in batch)) == 1
+
+
+class Answering:
+    """An SNS client that answers as told."""
+
+    def __init__(self, answers: Sequence[dict[str, Any]]) -> None:
+        self.answers = list(answers)
+        self.calls: list[list[str]] = []
+
+    def publish_batch(self, TopicArn: str, PublishBatchRequestEntries: list[dict[str, Any]]) -> Any:  # noqa: N803
+        self.calls.append([entry["Id"] for entry in PublishBatchRequestEntries])
+        return self.answers.pop(0)
+
+
+def channel(sns: Answering) -> SnsChannel:
+    address = SnsAddress("arn:topic", (0, 1), ("https://q0", "https://q1"))
+    return SnsChannel(sns, None, address, 0)  # type: ignore[arg-type]
+
+
+def failed(identity: str, *, sender_fault: bool) -> dict[str, Any]:
+    return {"Failed": [{"Id": identity, "Code": "InternalError", "SenderFault": sender_fault}]}
+
+
+def test_only_what_failed_is_sent_again() -> None:
+    sns = Answering([failed("1", sender_fault=False), failed("1", sender_fault=False), {"Failed": []}])
+    channel(sns).send([(1, b"a"), (1, b"b"), (1, b"c")])
+    assert sns.calls == [["0", "1", "2"], ["1"], ["1"]]
+
+
+def test_what_the_topic_refuses_is_an_error_at_once() -> None:
+    sns = Answering([failed("0", sender_fault=True)])
+    with pytest.raises(CloudError, match="arn:topic refused a message: InternalError"):
+        channel(sns).send([(1, b"a")])
+    assert len(sns.calls) == 1
+
+
+def test_what_never_succeeds_is_an_error() -> None:
+    sns = Answering([failed("0", sender_fault=False)] * 6)
+    with pytest.raises(CloudError, match="failed to take a message 6 times"):
+        channel(sns).send([(1, b"a")])

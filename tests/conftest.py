@@ -1,0 +1,47 @@
+"""One embedded cloud, with the project's template deployed to it, for every test that runs whole runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lamella.client import Stack
+from model_prep.readers import open_source
+from model_prep.writer import write_model
+from workflows.cli.cloud import deployed_cloud
+from workflows.cli.console import Output
+from workflows.embedded_cloud import EmbeddedCloud
+
+
+@pytest.fixture(scope="session")
+def deployment() -> Iterator[tuple[EmbeddedCloud, Stack]]:
+    with deployed_cloud(Output(as_json=True)) as (cloud, stack):
+        yield cloud, stack
+
+
+@pytest.fixture(scope="session")
+def cloud(deployment: tuple[EmbeddedCloud, Stack]) -> EmbeddedCloud:
+    return deployment[0]
+
+
+@pytest.fixture(scope="session")
+def stack(deployment: tuple[EmbeddedCloud, Stack]) -> Stack:
+    return deployment[1]
+
+
+@pytest.fixture(scope="session")
+def official_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The official Graph Challenge network of 1,024 neurons and 120 layers, generated and prepared."""
+    out = tmp_path_factory.mktemp("official") / "model"
+    write_model(open_source("radixnet:1024x120"), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same kind of network, 256 neurons and 24 layers: a run of it takes a second or two."""
+    out = tmp_path_factory.mktemp("small") / "model"
+    write_model(open_source("radixnet:256x24"), out)
+    return out

@@ -1,0 +1,72 @@
+"""Whole runs on a deployed stack, through Lamella's own client."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from lamella import client
+from lamella.client import RunHandle, Stack
+from lamella.events import RunRequest
+
+
+def begin(stack: Stack, model: Path | str, batch: Path | str, **fields: Any) -> RunHandle:
+    """Upload what is local, and start."""
+    return client.start(
+        stack,
+        RunRequest(
+            model=model if isinstance(model, str) else client.upload_model(stack, model),
+            input=batch if isinstance(batch, str) else client.upload_input(stack, batch),
+            **fields,
+        ),
+    )
+
+
+def outcome(handle: RunHandle) -> dict[str, Any]:
+    """The execution once it has ended."""
+    client.watch(handle, poll_s=0.05)
+    return dict(handle.stack.clients.stepfunctions.describe_execution(executionArn=handle.execution_arn))
+
+
+def activations(handle: RunHandle, output: Path) -> NDArray[np.float32]:
+    """What a run that was asked for its activations gave: samples x outputs."""
+    client.watch(handle, poll_s=0.05)
+    client.fetch(handle, output)
+    return load_file(output / "activations.safetensors")["activations"]
+
+
+def history(handle: RunHandle) -> list[dict[str, Any]]:
+    """Every event of the execution."""
+    pages = handle.stack.clients.stepfunctions.get_paginator("get_execution_history").paginate(
+        executionArn=handle.execution_arn
+    )
+    return [dict(event) for page in pages for event in page["events"]]
+
+
+def states_entered(handle: RunHandle) -> list[str]:
+    """Names of the states entered, in order."""
+    details = (event.get("stateEnteredEventDetails") for event in history(handle))
+    return [detail["name"] for detail in details if detail]
+
+
+def wait_for_workers(handle: RunHandle, count: int, seconds: float = 30) -> None:
+    """Until ``count`` workers of a run have met."""
+    prefix = f"runs/{handle.run_id}/work/1/started/"
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if len(handle.stack.files().sizes(prefix)) >= count:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{count} workers did not meet in {seconds} s")
+
+
+def held_slots(stack: Stack) -> dict[str, Any]:
+    """The lease of the stack's slots."""
+    held: dict[str, Any] = json.loads(stack.files().read("leases/slots.json"))["slots"]
+    return held

@@ -1,0 +1,145 @@
+"""Whatever happens to a worker: the run fails soon and says why, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+
+from lamella import client
+from lamella.client import RunHandle, Stack
+from lamella.manifest import read_manifest
+from lamella.storage import Directory
+from model_prep.readers import open_source
+from model_prep.reference import plain_scipy
+from model_prep.writer import write_model
+from tests.integration import batches
+from tests.integration.runs import activations, begin, held_slots, outcome, wait_for_workers
+from workflows.cli.cloud import deployed_cloud
+from workflows.cli.console import Output
+from workflows.embedded_cloud import EmbeddedCloud
+
+WORKERS = 4
+
+
+@pytest.fixture(scope="module")
+def long_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Layers enough that a run of it takes some seconds, and can be disturbed in the middle."""
+    out = tmp_path_factory.mktemp("long") / "model"
+    write_model(open_source("radixnet:256x240"), out, workers=[WORKERS])
+    return out
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return batches.write_npz(tmp_path_factory.mktemp("batch") / "blobs.npz", batches.blobs(400, 16))
+
+
+@pytest.fixture(scope="module")
+def plain() -> NDArray[np.float32]:
+    return plain_scipy(open_source("radixnet:256x240"), batches.blobs(400, 16))
+
+
+def process_of(cloud: EmbeddedCloud, handle: RunHandle, worker: int) -> psutil.Process:
+    """The process that runs a worker."""
+    stream = handle.stack.files().read(f"runs/{handle.run_id}/work/1/started/{worker}").decode()
+    for process in psutil.Process(cloud.pid).children(recursive=True):
+        if process.environ().get("AWS_LAMBDA_LOG_STREAM_NAME") == stream:
+            return process
+    raise AssertionError(f"no process has log stream {stream}")
+
+
+def assert_nothing_is_left(cloud: EmbeddedCloud, handle: RunHandle) -> None:
+    stack = handle.stack
+    assert not [hold for hold in held_slots(stack).values() if hold["run"] == handle.run_id]
+    sqs = cloud.client("sqs")
+    for url in sqs.list_queues(MaxResults=1000)["QueueUrls"]:
+        counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert counts["ApproximateNumberOfMessages"] == counts["ApproximateNumberOfMessagesNotVisible"] == "0"
+    kept = stack.files(f"runs/{handle.run_id}/").sizes()
+    assert not [name for name in kept if name.startswith("work/")]
+
+
+def test_a_killed_worker_fails_the_run_by_its_own_error_and_the_next_run_is_exact(
+    cloud: EmbeddedCloud,
+    stack: Stack,
+    long_model: Path,
+    batch: Path,
+    plain: NDArray[np.float32],
+    tmp_path: Path,
+) -> None:
+    run = begin(stack, long_model, batch, workers=WORKERS, strategy="rows")
+    wait_for_workers(run, WORKERS)
+    process_of(cloud, run, 2).kill()
+    killed_s = time.monotonic()
+    ended = outcome(run)
+    assert ended["status"] == "FAILED"
+    # One retry about a second later, then at most 15 s.
+    assert time.monotonic() - killed_s < 18
+    assert ended["error"] == "WorkerError"
+    assert ended["cause"].startswith("worker 2 failed: Runtime.ExitError: ")
+    assert "signal: killed" in ended["cause"]
+    after = begin(stack, long_model, batch, workers=WORKERS, strategy="rows", activations=True)
+    assert activations(after, tmp_path).tobytes() == plain.tobytes()
+    assert_nothing_is_left(cloud, run)
+
+
+def damaged(stack: Stack, model: Path, layer: int) -> str:
+    """A copy of the model in S3 with one byte of a layer changed; sizes stay."""
+    place = stack.files("models/flipped/")
+    tensor = read_manifest(Directory(model)).layers[layer].indices
+    for path in model.rglob("*"):
+        if path.is_file():
+            data = bytearray(path.read_bytes())
+            name = path.relative_to(model).as_posix()
+            if name == tensor.file:
+                data[tensor.offset] ^= 1
+            place.write(name, bytes(data))
+    return place.location()
+
+
+def test_a_worker_that_raises_is_named_with_its_own_error(
+    cloud: EmbeddedCloud, stack: Stack, long_model: Path, batch: Path
+) -> None:
+    run = begin(stack, damaged(stack, long_model, 100), batch, workers=WORKERS, strategy="rows")
+    ended = outcome(run)
+    assert (ended["status"], ended["error"]) == ("FAILED", "WorkerError")
+    assert "failed: ModelError: layer 100, rows " in ended["cause"]
+    assert "sha256 differs" in ended["cause"]
+    assert_nothing_is_left(cloud, run)
+
+
+def test_a_stopped_execution_ends_its_workers_and_frees_its_slots(
+    cloud: EmbeddedCloud, stack: Stack, long_model: Path, batch: Path
+) -> None:
+    run = begin(stack, long_model, batch, workers=WORKERS, strategy="rows")
+    wait_for_workers(run, WORKERS)
+    client.stop(run)
+    assert outcome(run)["status"] == "ABORTED"
+    until(lambda: stack.files().exists(f"runs/{run.run_id}/summary.json"), seconds=25)
+    assert_nothing_is_left(cloud, run)
+
+
+def test_a_worker_that_hangs_is_named_though_it_can_say_nothing(long_model: Path, batch: Path) -> None:
+    with deployed_cloud(Output(as_json=True), parameters={"WorkerTimeout": "10"}) as (cloud, stack):
+        run = begin(stack, long_model, batch, workers=WORKERS, strategy="rows")
+        wait_for_workers(run, WORKERS)
+        os.kill(process_of(cloud, run, 1).pid, signal.SIGSTOP)
+        ended = outcome(run)
+        assert (ended["status"], ended["error"]) == ("FAILED", "WorkerError")
+        assert ended["cause"].startswith("worker 1 failed: NoAnswer: worker ")
+        assert "waited in vain for worker 1" in ended["cause"]
+
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not so within {seconds} s"
+        time.sleep(0.1)
