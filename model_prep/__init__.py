@@ -1,0 +1,1 @@
+"""Preparing models offline: readers, generators, partitioners, and the writer of prepared models."""

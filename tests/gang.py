@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lamella.activations import Activations
 from lamella.channels.memory import MemoryChannel, MemoryHub
 from lamella.engine import StepRecord, run_task
@@ -20,7 +22,6 @@ from lamella.shares import share_from_bytes, share_to_bytes
 from lamella.states.collect import merge, source_rows
 from lamella.storage import Directory
 from lamella.strategies import NEEDS_CUT, STRATEGIES
-from numpy.typing import NDArray
 
 
 def plan_record(plan: Plan, tasks: Sequence[Task]) -> PlanRecord:

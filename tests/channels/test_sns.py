@@ -1,9 +1,9 @@
-"""The SNS channel passes the contract over a deployed stack, packs to the services' limits, and loses nothing."""
+"""The SNS channel passes the contract over a deployed stack, packs to the limits, and loses nothing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -24,15 +24,14 @@ WORKERS = 4
 
 class TestSns(ChannelContract):
     @pytest.fixture
-    def gang(self, cloud: EmbeddedCloud, stack: Stack) -> Gang:
+    def gang(self, cloud: EmbeddedCloud, stack: Stack) -> Iterator[Gang]:
         sqs, sns = cloud.client("sqs"), cloud.client("sns")
         slots = tuple(range(WORKERS))
         urls = tuple(sqs.get_queue_url(QueueName=f"{stack.name}-slot-{slot}")["QueueUrl"] for slot in slots)
-        for url in urls:
-            sqs.purge_queue(QueueUrl=url)
         (topic,) = [t["TopicArn"] for t in sns.list_topics()["Topics"] if f":{stack.name}-" in t["TopicArn"]]
         address = SnsAddress(topic, slots, urls)
-        return lambda workers: [SnsChannel(sns, sqs, address, worker) for worker in range(workers)]
+        yield lambda workers: [SnsChannel(sns, sqs, address, worker) for worker in range(workers)]
+        drain(sqs, urls, time.monotonic, time.sleep)
 
     def test_draining_leaves_nothing_not_even_what_is_held(self, gang: Gang, cloud: EmbeddedCloud) -> None:
         a, b = gang(2)

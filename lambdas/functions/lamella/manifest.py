@@ -8,6 +8,7 @@ column *of the source*, so that a row's sum, taken in stored order, is the same 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -328,9 +329,15 @@ def read_cut(files: Files, manifest: Manifest, workers: int) -> Cut:
             f"run 'lamella prep' with --workers {workers}, or ask for one of those"
         )
     try:
-        tensors = load_tensors(files.read(path))
+        data = files.read(path)
     except FileNotFoundError as error:
         raise ModelError(f"{files.location(path)} is missing: copy or prepare the model again") from error
+    if hashlib.sha256(data).hexdigest() != manifest.files[path].sha256:
+        raise ModelError(
+            f"{files.location(path)} is not the file that was prepared (sha256 differs): copy the model again"
+        )
+    try:
+        tensors = load_tensors(data)
     except (SafetensorError, ValueError) as error:
         raise ModelError(f"{files.location(path)} is not a cut: {error}") from error
     if set(tensors) != set(CUT_TENSORS):

@@ -10,7 +10,7 @@ import pytest
 
 from lamella import weights
 from lamella.errors import ModelError
-from lamella.manifest import Manifest, read_manifest
+from lamella.manifest import Manifest, read_cut, read_manifest
 from lamella.plan import LayerPart
 from lamella.storage import Directory
 from lamella.weights import read_parts
@@ -96,3 +96,15 @@ def test_a_part_that_contradicts_its_cut_is_refused(model: Path) -> None:
     part = replace(whole(manifest)[0], rows=(0, manifest.layers[0].rows - 1))
     with pytest.raises(ModelError):
         list(read_parts(Directory(model), manifest, [part]))
+
+
+def test_a_changed_cut_is_found(tmp_path: Path) -> None:
+    write_model(random_source([20, 16, 12, 8]), tmp_path / "m", workers=[2])
+    files = Directory(tmp_path / "m")
+    manifest = read_manifest(files)
+    path = tmp_path / "m" / manifest.cuts[2]
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="2.safetensors is not the file that was prepared"):
+        read_cut(files, manifest, 2)

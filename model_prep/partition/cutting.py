@@ -1,0 +1,199 @@
+"""Cutting a model for P workers, layer by layer: parts, their owners, and who sends which rows to whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from model_prep.encode import narrow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def part_bounds(starts: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
+    """Split rows into contiguous parts of as equal weight as whole rows allow.
+
+    Parameters
+    ----------
+    starts : (rows + 1,)
+        Where each row's entries begin; a row without entries counts for little, not for nothing.
+    parts
+        How many; none is empty if there are as many rows.
+
+    Returns
+    -------
+    (parts + 1,) bounds
+    """
+    rows = len(starts) - 1
+    # Entries weigh so much more that empty rows only break ties.
+    load = starts * (rows + 1) + np.arange(rows + 1)
+    ideal = load[-1] * (np.arange(1, parts) / parts)
+    above = np.searchsorted(load, ideal)
+    below = np.maximum(above - 1, 0)
+    nearest = np.where(ideal - load[below] < load[above] - ideal, below, above)
+    bounds = np.concatenate([[0], nearest, [rows]])
+    if rows < parts:
+        return np.maximum.accumulate(bounds)
+    steps = np.arange(parts + 1)
+    bounds = np.maximum.accumulate(np.maximum(bounds, steps) - steps) + steps
+    spread: NDArray[np.int64] = np.minimum(bounds, rows - parts + steps)
+    return spread
+
+
+def needed_columns(
+    starts: NDArray[np.int64], columns: NDArray[np.int64], bounds: NDArray[np.int64], width: int
+) -> list[NDArray[Any]]:
+    """The columns, ascending, that each part of the rows reads; in the narrowest type."""
+    needed = []
+    for first, last in zip(starts[bounds[:-1]], starts[bounds[1:]], strict=True):
+        read = np.zeros(width, bool)
+        read[columns[first:last]] = True
+        needed.append(narrow(np.flatnonzero(read), width - 1))
+    return needed
+
+
+def align(shared: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give parts to workers so that they share most with what the workers own.
+
+    Parameters
+    ----------
+    shared : (parts, workers)
+        Needed rows of each part that each worker owns.
+
+    Returns
+    -------
+    (workers,) the part of each worker
+    """
+    part, worker = linear_sum_assignment(shared, maximize=True)
+    owned = np.empty(len(worker), np.int64)
+    owned[worker] = part
+    return owned
+
+
+@dataclass
+class Cutter:
+    """Builds the cut for one number of workers while the layers pass by.
+
+    Attributes
+    ----------
+    workers
+        P.
+    aligned
+        Whether parts go to the workers that own most of their inputs, or part w to worker w.
+    halo_rows
+        Rows sent so far between different workers.
+    pairs
+        Links so far between different workers.
+    """
+
+    workers: int
+    aligned: bool
+    halo_rows: int = 0
+    pairs: int = 0
+    _parts: list[NDArray[np.int64]] = field(default_factory=list)
+    _row_bounds: list[NDArray[np.int64]] = field(default_factory=list)
+    _entry_bounds: list[NDArray[np.int64]] = field(default_factory=list)
+    _digests: list[bytes] = field(default_factory=list)
+    _links: list[tuple[int, int, int]] = field(default_factory=list)
+    _link_rows: list[NDArray[Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        starts: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        width: int,
+        digest: Callable[[int, int], bytes],
+    ) -> None:
+        """Cut the next layer.
+
+        Parameters
+        ----------
+        starts, columns
+            Its rows in stored order; columns are stored rows of the layer before.
+        width
+            How many columns there are.
+        digest
+            Gives the sha256 of the rows ``[start, stop)``.
+        """
+        layer = len(self._parts)
+        bounds = part_bounds(starts, self.workers)
+        needed = needed_columns(starts, columns, bounds, width)
+        if layer:
+            self._connect(layer, needed)
+        else:
+            self._parts.append(np.arange(self.workers))
+            for worker, features in enumerate(needed):
+                self._link(layer, worker, worker, features)
+        self._row_bounds.append(bounds)
+        self._entry_bounds.append(starts[bounds])
+        self._digests.extend(digest(int(a), int(b)) for a, b in pairwise(bounds))
+
+    def _connect(self, layer: int, needed: list[NDArray[Any]]) -> None:
+        before, owners = self._row_bounds[-1], self._parts[-1]
+        # Needs ascend and parts are contiguous: where each part before begins in each part's needs.
+        splits = np.array([np.searchsorted(rows, before) for rows in needed])
+        shared = np.diff(splits, axis=1)[:, owners]
+        parts = align(shared) if self.aligned else np.arange(self.workers)
+        self._parts.append(parts)
+        owned = owners.tolist()
+        for receiver, part in enumerate(parts.tolist()):
+            rows, begins = needed[part], splits[part].tolist()
+            for sender in np.flatnonzero(shared[part]).tolist():
+                if sender != receiver:
+                    sent = rows[begins[owned[sender]] : begins[owned[sender] + 1]]
+                    self._link(layer, receiver, sender, sent)
+                    self.pairs += 1
+                    self.halo_rows += len(sent)
+
+    def _link(self, layer: int, receiver: int, sender: int, rows: NDArray[Any]) -> None:
+        self._links.append((layer, receiver, sender))
+        self._link_rows.append(rows)
+
+    @property
+    def largest_share(self) -> float:
+        """Weights of the worker that has most, over the mean."""
+        per_part = np.diff(np.array(self._entry_bounds), axis=1)
+        load = np.take_along_axis(per_part, np.array(self._parts), axis=1).sum(axis=0)
+        return float(load.max() / load.mean()) if load.any() else 1.0
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The arrays of `lamella.manifest.Cut`, in the narrowest types."""
+        row_bounds, entry_bounds = np.array(self._row_bounds), np.array(self._entry_bounds)
+        layers = len(row_bounds)
+        links = np.array(self._links, np.int64).reshape(-1, 3)
+        starts = np.concatenate([[0], np.cumsum([len(rows) for rows in self._link_rows], dtype=np.int64)])
+        rows = np.concatenate(self._link_rows)
+        digests = np.frombuffer(b"".join(self._digests), np.uint8).reshape(layers, self.workers, 32)
+        return {
+            "parts": narrow(np.array(self._parts), self.workers - 1),
+            "row_bounds": narrow(row_bounds, int(row_bounds.max())),
+            "entry_bounds": narrow(entry_bounds, int(entry_bounds.max())),
+            "digests": digests,
+            "links": narrow(links, int(links.max())),
+            "link_starts": narrow(starts, int(starts[-1])),
+            "link_rows": narrow(rows, int(rows.max(initial=0))),
+        }
+
+
+@dataclass
+class BlocksHalo:
+    """Counts the halo that contiguous blocks of the source's rows would have, to compare with."""
+
+    workers: int
+    rows: int = 0
+    _bounds: NDArray[np.int64] | None = None
+
+    def add(self, starts: NDArray[np.int64], columns: NDArray[np.int64], width: int) -> None:
+        """Count the next layer, its rows and columns in the source's order."""
+        bounds = part_bounds(starts, self.workers)
+        if self._bounds is not None:
+            for part, rows in enumerate(needed_columns(starts, columns, bounds, width)):
+                first, last = np.searchsorted(rows, self._bounds[part : part + 2])
+                self.rows += len(rows) - int(last - first)
+        self._bounds = bounds
