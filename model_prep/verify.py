@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 from lamella.errors import ModelError
+from lamella.files import Directory
 from lamella.manifest import Manifest, read_manifest
-from lamella.storage import Directory
 
 
 def verify_files(directory: Path) -> Manifest:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import ModelError, PlanError
+from lamella.files import Directory
 from lamella.manifest import MANIFEST, Layer, Manifest, StoredFile, Table, Tensor, read_manifest
-from lamella.storage import Directory
 from model_prep.encode import EncodedLayer, encode, stored_rows
 from model_prep.partition import partitioner_named
 from model_prep.partition.cutting import BlocksHalo, Cutter

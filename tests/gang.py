@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lamella.activations import Activations
 from lamella.channels.memory import MemoryChannel, MemoryHub
 from lamella.engine import StepRecord, run_task
+from lamella.files import Directory
 from lamella.inputs import Batch
 from lamella.mailbox import Mailbox
 from lamella.manifest import Manifest, read_cut, read_manifest
@@ -20,7 +21,6 @@ from lamella.plan import Assignment, Plan, StrategyName, Task, parse_assignment
 from lamella.records import PlanRecord, Share
 from lamella.shares import share_from_bytes, share_to_bytes
 from lamella.states.collect import merge, source_rows
-from lamella.storage import Directory
 from lamella.strategies import NEEDS_CUT, STRATEGIES
 
 

@@ -45,6 +45,7 @@ def received(channel: Channel, count: int, seconds: float = 10.0) -> list[Delive
         batch = channel.receive(1)
         channel.acknowledge(batch)
         found += batch
+    channel.close()
     return found
 
 
@@ -86,6 +87,8 @@ class ChannelContract:
             again = b.receive(1)
         assert [delivery.data for delivery in again] == [first.data]
         b.acknowledge(again)
+        b.close()
+        b.close()
 
     def test_an_acknowledged_message_does_not_come_again(self, gang: Gang) -> None:
         a, b = gang(2)

@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lamella.channels import Delivery
 from lamella.channels.drain import drain
-from lamella.channels.sns import BATCH_BYTES, BATCH_ENTRIES, SnsChannel, pack
+from lamella.channels.sns import (
+    BATCH_BYTES,
+    BATCH_ENTRIES,
+    DELETE_WITHIN_S,
+    VISIBILITY_S,
+    SnsChannel,
+    pack,
+)
 from lamella.client import Stack
 from lamella.errors import CloudError
+from lamella.mailbox import LONGEST_WAIT_S
 from lamella.plan import SnsAddress
 from lamella.usage import billed_requests
 from tests.channels.contract import ChannelContract, Gang
@@ -104,6 +113,42 @@ def test_what_the_topic_refuses_is_an_error_at_once() -> None:
     with pytest.raises(CloudError, match="arn:topic refused a message: InternalError"):
         channel(sns).send([(1, b"a")])
     assert len(sns.calls) == 1
+
+
+class Deleting:
+    """An SQS client that keeps count of deletions."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def delete_message_batch(self, QueueUrl: str, Entries: list[dict[str, str]]) -> Any:  # noqa: N803
+        self.batches.append([entry["ReceiptHandle"] for entry in Entries])
+        return {}
+
+
+def test_deletions_are_gathered_to_full_batches_and_the_rest_goes_at_close() -> None:
+    sqs = Deleting()
+    end = SnsChannel(None, sqs, SnsAddress("arn", (0,), ("https://q0",)), 0)  # type: ignore[arg-type]
+    for i in range(23):
+        end.acknowledge([Delivery(b"", str(i))])
+    assert [len(batch) for batch in sqs.batches] == [10, 10]
+    end.close()
+    end.close()
+    assert [receipt for batch in sqs.batches for receipt in batch] == [str(i) for i in range(23)]
+
+
+def test_a_deletion_does_not_wait_for_the_visibility_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("lamella.channels.sns.time.monotonic", lambda: now[0])
+    sqs = Deleting()
+    end = SnsChannel(None, sqs, SnsAddress("arn", (0,), ("https://q0",)), 0)  # type: ignore[arg-type]
+    end.acknowledge([Delivery(b"", "old")])
+    end.acknowledge([])
+    assert sqs.batches == []
+    now[0] += DELETE_WITHIN_S
+    end.acknowledge([])
+    assert sqs.batches == [["old"]]
+    assert DELETE_WITHIN_S + LONGEST_WAIT_S < VISIBILITY_S
 
 
 def test_what_never_succeeds_is_an_error() -> None:

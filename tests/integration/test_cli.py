@@ -38,6 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(folder: Path) -> dict[str, str]:
     """The user's, but for what would lead the command elsewhere."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LAMELLA_"))}
+    kept.pop("PYTHONUNBUFFERED", None)
     return kept | {"LAMELLA_STATE_DIR": str(folder / "state")}
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from lamella import client
 from lamella.client import RunHandle, Stack
+from lamella.files import Directory
 from lamella.manifest import read_cut, read_manifest
-from lamella.storage import Directory
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from tests.integration import batches

@@ -13,7 +13,7 @@ from pathlib import Path
 from workflows.embedded_cloud.errors import EmbeddedCloudError
 
 UNZIPPED_LIMIT_BYTES = 262_144_000
-"""Lambda's limit for a function with its layers, unzipped (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
+"""Of a function with its layers: docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html."""
 
 
 class CodeStore:
@@ -29,15 +29,22 @@ class CodeStore:
         self._directory = directory
         self._lock = threading.Lock()
 
-    def unzip(self, archive: bytes) -> Path:
+    def unzip(self, archive: bytes, digest: str | None = None) -> Path:
         """Return the directory that holds the content of a zip archive.
+
+        Parameters
+        ----------
+        archive
+            The zip file.
+        digest
+            Its sha256 in hexadecimal, where the caller knows it.
 
         Raises
         ------
         EmbeddedCloudError
             If it is not a zip archive, or larger than Lambda allows.
         """
-        target = self._directory / hashlib.sha256(archive).hexdigest()
+        target = self._directory / (digest or hashlib.sha256(archive).hexdigest())
         with self._lock:
             if not target.is_dir():
                 self._extract(archive, target)
@@ -52,7 +59,7 @@ class CodeStore:
                 size_bytes = sum(entry.file_size for entry in opened.infolist())
                 if size_bytes > UNZIPPED_LIMIT_BYTES:
                     raise EmbeddedCloudError(
-                        f"Unzipped size must be smaller than {UNZIPPED_LIMIT_BYTES} bytes; the archive has {size_bytes}"
+                        f"Unzipped size must be smaller than {UNZIPPED_LIMIT_BYTES} bytes; it is {size_bytes}"
                     )
                 opened.extractall(building)
                 _restore_modes(opened, building)
@@ -65,7 +72,7 @@ class CodeStore:
 
 
 def _restore_modes(archive: zipfile.ZipFile, directory: Path) -> None:
-    """zipfile drops permissions; programs in a package must stay executable."""
+    """Zipfile drops permissions; programs in a package must stay executable."""
     for entry in archive.infolist():
         mode = (entry.external_attr >> 16) & 0o777
         if mode & 0o111 and not entry.is_dir():

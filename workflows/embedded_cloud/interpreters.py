@@ -70,8 +70,8 @@ def find_interpreter(runtime: str) -> Interpreter:
         if found is not None:
             return found
     raise InterpreterNotFoundError(
-        f"Runtime {runtime!r}: no Python {version} runs on this machine (this is Python {running_version()}); "
-        f"install it, or deploy with the runtime python{running_version()}"
+        f"Runtime {runtime!r}: no Python {version} runs on this machine; "
+        f"install it, or deploy with the runtime of this Python, python{running_version()}"
     )
 
 
@@ -85,13 +85,15 @@ def _candidates(version: str) -> Iterator[Path]:
             yield Path(found)
     pyenv_root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     yield from sorted(pyenv_root.glob(f"versions/{version}.*/bin/{name}"), reverse=True)
-    yield from sorted(Path.home().glob(f".local/share/uv/python/cpython-{version}.*/bin/{name}"), reverse=True)
+    yield from sorted(
+        Path.home().glob(f".local/share/uv/python/cpython-{version}.*/bin/{name}"), reverse=True
+    )
 
 
 def _probe(candidate: Path, version: str) -> Interpreter | None:
     """Run a candidate: a pyenv shim, for one, exists for versions that are not selected and then fails."""
     try:
-        answer = subprocess.run(
+        answer = subprocess.run(  # noqa: S603
             [str(candidate), "-S", "-E", "-c", _PROBE],
             capture_output=True,
             text=True,

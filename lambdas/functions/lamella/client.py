@@ -26,9 +26,10 @@ from botocore.exceptions import (
 from lamella import errors, layout
 from lamella.errors import CloudError, InputError, LamellaError, ModelError, RunError
 from lamella.events import RunRequest
+from lamella.files import Directory
 from lamella.manifest import MANIFEST, Manifest, read_manifest
 from lamella.progress import LogFollower, WorkerProgress
-from lamella.storage import Bucket, Directory, split_s3_uri
+from lamella.storage import Bucket, split_s3_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from lamella.activations import Activations, stack
 from lamella.codec import decode, encode
+from lamella.files import Files
 from lamella.kernel import LayerWeights, forward
 from lamella.mailbox import Mailbox
 from lamella.manifest import Manifest
 from lamella.plan import Range, Step, Task
-from lamella.storage import Files
 from lamella.weights import StoredPart, read_parts
 
 Clock = Callable[[], float]

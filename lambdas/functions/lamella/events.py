@@ -13,7 +13,8 @@ from lamella.plan import StrategyName
 
 STRATEGIES = ("auto", *get_args(StrategyName))
 CHANNELS = ("auto", "sns")
-RUN_ID = r"^[A-Za-z0-9_-]{1,80}$"
+# What Step Functions takes as the name of an execution (API reference, StartExecution).
+RUN_ID = r"""^[^\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}$"""
 
 
 class _Event(BaseModel):
@@ -53,7 +54,7 @@ class PlanEvent(_Event):
 
     execution: str
     run: str = Field(pattern=RUN_ID)
-    request: dict[str, Any]
+    request: Any
 
 
 class PlanAnswer(_Event):
@@ -111,7 +112,7 @@ class FailedAnswer(_Event):
     cause: str
 
 
-def parse_request(data: Mapping[str, Any]) -> RunRequest:
+def parse_request(data: object) -> RunRequest:
     """Check the user's input.
 
     Raises
@@ -121,6 +122,9 @@ def parse_request(data: Mapping[str, Any]) -> RunRequest:
     InputError
         For anything else, naming the field.
     """
+    example = '{"model": "s3://...", "input": "s3://..."}'
+    if not isinstance(data, Mapping):
+        raise InputError(f"the run's input is no JSON object: give {example}")
     try:
         request = RunRequest.model_validate(data)
     except ValidationError as error:
@@ -133,9 +137,7 @@ def parse_request(data: Mapping[str, Any]) -> RunRequest:
                 f": use {known}"
             ) from error
         if first["type"] == "missing":
-            raise InputError(
-                f'the run\'s input has no {field!r}: give {{"model": "s3://...", "input": "s3://..."}}'
-            ) from error
+            raise InputError(f"the run's input has no {field!r}: give {example}") from error
         raise InputError(f"{field} of the run's input: {first['msg']} (it is {first['input']!r})") from error
     check_name("strategy", request.strategy, STRATEGIES)
     check_name("channel", request.channel, CHANNELS)

@@ -147,6 +147,10 @@ class Mailbox:
             missing -= self._receive(min(LONGEST_WAIT_S, self._deadline_s - now))
         return {source: self._take((layer, first_sample, source)) for _, _, source in wanted}
 
+    def close(self) -> None:
+        """Leave the channel; may be called twice."""
+        self._channel.close()
+
     def _receive(self, wait_s: float) -> set[Key]:
         """Take in what arrives; the keys that it completed."""
         deliveries = self._channel.receive(wait_s)
@@ -177,8 +181,7 @@ class Mailbox:
             chunks[message.chunk] = message
             if self._complete(key):
                 completed.add(key)
-        if deliveries:
-            self._channel.acknowledge(deliveries)
+        self._channel.acknowledge(deliveries)
         return completed
 
     def _complete(self, key: Key) -> bool:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from lamella.errors import InputError, ModelError
-from lamella.storage import Files, checked_path
+from lamella.files import Files, checked_path
 
 FORMAT = "lamella-model"
 VERSION = 1

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import ModelError
+from lamella.files import Files
 from lamella.kernel import LayerWeights
 from lamella.manifest import DTYPES, Layer, Manifest, Table, Tensor
 from lamella.plan import LayerPart
-from lamella.storage import Files
 
 READERS = 8
 READ_BYTES = 8 << 20  # one ranged GET; larger ones gain nothing at some 75 MB/s a function

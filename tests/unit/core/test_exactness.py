@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lamella.files import Directory
 from lamella.inputs import Batch
 from lamella.manifest import read_manifest
-from lamella.storage import Directory
 from model_prep.reference import plain_scipy
 from model_prep.source import Source, SourceLayer, source_layer
 from model_prep.writer import write_model

@@ -6,10 +6,10 @@ import pytest
 
 from lamella.errors import InputError, PlanError
 from lamella.events import RunRequest, parse_request
+from lamella.files import Directory
 from lamella.manifest import Manifest, read_manifest
 from lamella.plan import Plan
 from lamella.planner import Capacity, choose, fitting_memory_mb, memory_need_bytes
-from lamella.storage import Directory
 from lamella.strategies.serial import serial
 from model_prep.writer import write_model
 from tests.unit.prep.sources import random_source

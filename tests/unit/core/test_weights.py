@@ -10,9 +10,9 @@ import pytest
 
 from lamella import weights
 from lamella.errors import ModelError
+from lamella.files import Directory
 from lamella.manifest import Manifest, read_cut, read_manifest
 from lamella.plan import LayerPart
-from lamella.storage import Directory
 from lamella.weights import read_parts
 from model_prep.writer import write_model
 from tests.unit.prep.sources import random_source
@@ -106,5 +106,5 @@ def test_a_changed_cut_is_found(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ModelError, match="2.safetensors is not the file that was prepared"):
+    with pytest.raises(ModelError, match=r"2\.safetensors is not the file that was prepared"):
         read_cut(files, manifest, 2)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lamella.files import Directory
 from lamella.manifest import DTYPES, Cut, Layer, Manifest, Table, Tensor, read_cut, read_manifest
-from lamella.storage import Directory
 from model_prep.source import Weight
 
 

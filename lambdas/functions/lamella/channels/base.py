@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -55,4 +57,15 @@ class Channel(ABC):
 
     @abstractmethod
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """These need not come again."""
+        """These need not come again; it may be told to the service later, but soon, or at `close`."""
+
+    def close(self) -> None:  # noqa: B027 - a channel that keeps nothing has nothing to do
+        """Leave after the last message; may be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

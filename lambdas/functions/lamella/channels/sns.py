@@ -29,6 +29,7 @@ BATCH_BYTES = 256 << 10  # of a publish, attributes included, unless the topic's
 SLOT, DATA = "slot", "data"
 BODY = "."
 VISIBILITY_S = 10
+DELETE_WITHIN_S = 4  # and one long poll more, if nothing arrives meanwhile
 _TRIES = 6
 
 
@@ -51,6 +52,8 @@ class SnsChannel(Channel):
     def __init__(self, sns: SNSClient, sqs: SQSClient, address: SnsAddress, worker: int) -> None:
         self._sns, self._sqs, self._address = sns, sqs, address
         self._queue_url = address.queue_urls[worker]
+        self._to_delete: list[str] = []
+        self._delete_by_s: float | None = None
 
     def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
         addressed = [(str(self._address.slots[target]), data) for target, data in messages]
@@ -71,16 +74,30 @@ class SnsChannel(Channel):
         return [Delivery(_data(message), message["ReceiptHandle"]) for message in answer.get("Messages", [])]
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        for start in range(0, len(deliveries), BATCH_ENTRIES):
-            batch = deliveries[start : start + BATCH_ENTRIES]
-            try:
-                # One that fails comes again and is dropped as already had.
-                self._sqs.delete_message_batch(
-                    QueueUrl=self._queue_url,
-                    Entries=[{"Id": str(i), "ReceiptHandle": item.receipt} for i, item in enumerate(batch)],
-                )
-            except (BotoCoreError, ClientError) as error:
-                raise CloudError(f"deleting from {self._queue_url} failed: {error}") from error
+        """Deletions are billed by the call: they are gathered to full batches, well within the visibility."""
+        self._to_delete += [delivery.receipt for delivery in deliveries]
+        if self._to_delete and self._delete_by_s is None:
+            self._delete_by_s = time.monotonic() + DELETE_WITHIN_S
+        while len(self._to_delete) >= BATCH_ENTRIES:
+            self._delete()
+        if self._delete_by_s is not None and time.monotonic() >= self._delete_by_s:
+            self._delete()
+
+    def close(self) -> None:
+        while self._to_delete:
+            self._delete()
+
+    def _delete(self) -> None:
+        batch, self._to_delete = self._to_delete[:BATCH_ENTRIES], self._to_delete[BATCH_ENTRIES:]
+        self._delete_by_s = time.monotonic() + DELETE_WITHIN_S if self._to_delete else None
+        try:
+            # One that fails comes again, and is dropped as already had.
+            self._sqs.delete_message_batch(
+                QueueUrl=self._queue_url,
+                Entries=[{"Id": str(i), "ReceiptHandle": receipt} for i, receipt in enumerate(batch)],
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise CloudError(f"deleting from {self._queue_url} failed: {error}") from error
 
     def _publish(self, batch: Sequence[tuple[str, bytes]]) -> None:
         left: dict[str, PublishBatchRequestEntryTypeDef] = {

@@ -13,12 +13,13 @@ from safetensors.numpy import save as save_tensors
 from lamella.activations import Activations
 from lamella.errors import RunError
 from lamella.events import CollectEvent
+from lamella.files import Files
 from lamella.layout import RunKeys
 from lamella.manifest import DTYPES, Layer, read_manifest
 from lamella.records import Collected, PlanRecord, WorkerReport, from_json, part_from_bytes, to_json
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
-from lamella.storage import Bucket, Files, folder
+from lamella.storage import Bucket, folder
 
 READERS = 16
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 
 from lamella.channels.sns import SnsChannel
 from lamella.engine import StepRecord, run_task
@@ -69,9 +70,9 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         assignment.deadline_s, started_s + context.get_remaining_time_in_millis() / 1000 - ENDING_S
     )
     observer = _Observer(runtime, len(manifest.layers), check_abort, deadline_s)
-    output = run_task(
-        task, manifest, model, inputs, _mailbox(runtime, assignment, check_abort, deadline_s), observer
-    )
+    mailbox = _mailbox(runtime, assignment, check_abort, deadline_s)
+    with closing(mailbox) if mailbox else nullcontext():
+        output = run_task(task, manifest, model, inputs, mailbox, observer)
     report = WorkerReport(
         worker=event.worker,
         started_s=started_s,

@@ -1,0 +1,126 @@
+"""What the tests of the embedded cloud share."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import uuid
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from workflows.embedded_cloud import EmbeddedCloud
+from workflows.embedded_cloud.interpreters import running_version
+
+SAMPLE = Path(__file__).parent / "sample"
+RUNTIME = f"python{running_version()}"
+ROLE = "arn:aws:iam::123456789012:role/any"
+
+
+def archive(source: str | None = None) -> bytes:
+    """A deployment package with app.py: the sample's, or the one given."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as opened:
+        opened.writestr("app.py", source or (SAMPLE / "function" / "app.py").read_text())
+    return data.getvalue()
+
+
+def make_function(cloud: EmbeddedCloud, source: str | None = None, **settings: Any) -> str:
+    name = f"f-{uuid.uuid4().hex[:8]}"
+    request = {"Runtime": RUNTIME, "Handler": "app.handler", "Timeout": 30, "MemorySize": 256, **settings}
+    client = cloud.client("lambda")
+    client.create_function(FunctionName=name, Role=ROLE, Code={"ZipFile": archive(source)}, **request)
+    return name
+
+
+def invoke(cloud: EmbeddedCloud, name: str, event: Any = None, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the decoded payload and the whole answer."""
+    client = cloud.client("lambda")
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(event or {}).encode(), **options)
+    body = answer["Payload"].read()
+    return (json.loads(body) if body else None), answer
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+    """Return the condition's value as soon as it is true."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {timeout_s} s: {condition}")
+
+
+def make_machine(cloud: EmbeddedCloud, definition: dict[str, Any]) -> str:
+    client = cloud.client("stepfunctions")
+    name = f"m-{uuid.uuid4().hex[:8]}"
+    made = client.create_state_machine(name=name, definition=json.dumps(definition), roleArn=ROLE)
+    return str(made["stateMachineArn"])
+
+
+def start(cloud: EmbeddedCloud, machine: str, event: Any = None) -> str:
+    client = cloud.client("stepfunctions")
+    return str(client.start_execution(stateMachineArn=machine, input=json.dumps(event or {}))["executionArn"])
+
+
+def finish(cloud: EmbeddedCloud, execution: str, timeout_s: float = 20.0) -> dict[str, Any]:
+    """Wait for an execution to end and describe it."""
+    client = cloud.client("stepfunctions")
+
+    def ended() -> Any:
+        found = client.describe_execution(executionArn=execution)
+        return found if found["status"] != "RUNNING" else None
+
+    description: dict[str, Any] = wait_until(ended, timeout_s)
+    return description
+
+
+def run(cloud: EmbeddedCloud, machine: str, event: Any = None) -> dict[str, Any]:
+    return finish(cloud, start(cloud, machine, event))
+
+
+def task(function: str, **fields: Any) -> dict[str, Any]:
+    """A state that calls a function with the state's input."""
+    return {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::lambda:invoke",
+        "Parameters": {"FunctionName": function, "Payload.$": "$"},
+        "OutputPath": "$.Payload",
+        "End": True,
+        **fields,
+    }
+
+
+def one_state(state: dict[str, Any]) -> dict[str, Any]:
+    return {"StartAt": "Only", "States": {"Only": state}}
+
+
+def create_stack(cloud: EmbeddedCloud, template: dict[str, Any], **parameters: str) -> dict[str, Any]:
+    """Create a stack of plain CloudFormation and describe it, outputs as a dictionary."""
+    client = cloud.client("cloudformation")
+    name = f"s-{uuid.uuid4().hex[:8]}"
+    given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+    client.create_stack(
+        StackName=name, TemplateBody=json.dumps(template), Parameters=given, Capabilities=["CAPABILITY_IAM"]
+    )
+    stack: dict[str, Any] = client.describe_stacks(StackName=name)["Stacks"][0]
+    stack["Outputs"] = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
+    return stack
+
+
+def objects(cloud: EmbeddedCloud, bucket: str) -> dict[str, bytes]:
+    client = cloud.client("s3")
+    keys = [each["Key"] for each in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+    return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

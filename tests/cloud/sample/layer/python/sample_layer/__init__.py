@@ -1,0 +1,1 @@
+"""A package that the sample functions get from their layer."""

@@ -1,0 +1,698 @@
+"""One test for each change to moto; with ``WITHOUT_PATCH=name`` in the environment it fails."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.cloud.conftest import Sample
+from tests.cloud.helpers import (
+    RUNTIME,
+    create_stack,
+    finish,
+    invoke,
+    is_running,
+    make_function,
+    make_machine,
+    objects,
+    one_state,
+    run,
+    start,
+    task,
+    wait_until,
+)
+from workflows.embedded_cloud import EmbeddedCloud
+from workflows.embedded_cloud.patches.apply import PATCHES
+
+PASS = {"Type": "Pass", "End": True}
+
+
+def unique(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def make_queue(cloud: EmbeddedCloud, **attributes: str) -> str:
+    client = cloud.client("sqs")
+    return str(client.create_queue(QueueName=unique("q"), Attributes=attributes)["QueueUrl"])
+
+
+def queue_arn(url: str) -> str:
+    return f"arn:aws:sqs:us-east-1:123456789012:{url.rsplit('/', 1)[1]}"
+
+
+def subscribed(cloud: EmbeddedCloud, topic: str, **attributes: str) -> str:
+    url = make_queue(cloud)
+    cloud.client("sns").subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint=queue_arn(url), Attributes=attributes
+    )
+    return url
+
+
+def receive(cloud: EmbeddedCloud, url: str, **options: Any) -> list[dict[str, Any]]:
+    request = {"MaxNumberOfMessages": 10, "WaitTimeSeconds": 1, "MessageAttributeNames": ["All"], **options}
+    messages: list[dict[str, Any]] = (
+        cloud.client("sqs").receive_message(QueueUrl=url, **request).get("Messages", [])
+    )
+    return messages
+
+
+def resource(kind: str, **properties: Any) -> dict[str, Any]:
+    return {"Type": kind, "Properties": properties}
+
+
+def test_every_patch_has_a_test() -> None:
+    missing = [patch.__name__ for patch in PATCHES if f"test_{patch.__name__}" not in globals()]
+    assert missing == []
+
+
+# Step Functions
+
+
+def test_execute_state_machines(cloud: EmbeddedCloud) -> None:
+    found = run(cloud, make_machine(cloud, one_state({**PASS, "Result": {"real": 1}})))
+    assert json.loads(found["output"]) == {"real": 1}
+
+
+def test_call_services_at_our_port(cloud: EmbeddedCloud) -> None:
+    found = run(cloud, make_machine(cloud, one_state(task(make_function(cloud)))))
+    assert found["status"] == "SUCCEEDED"
+
+
+def test_read_definitions_as_templates_give_them(cloud: EmbeddedCloud) -> None:
+    bucket = unique("definitions")
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="m.json", Body=json.dumps(one_state({**PASS, "Result": "${Word}"})))
+    location = {"Bucket": bucket, "Key": "m.json"}
+    machine = resource(
+        "AWS::StepFunctions::StateMachine",
+        RoleArn="arn:aws:iam::123456789012:role/any",
+        DefinitionS3Location=location,
+        DefinitionSubstitutions={"Word": {"Ref": "AWS::Region"}},
+    )
+    stack = create_stack(cloud, {"Resources": {"M": machine}, "Outputs": {"Arn": {"Value": {"Ref": "M"}}}})
+    assert json.loads(run(cloud, stack["Outputs"]["Arn"])["output"]) == "us-east-1"
+
+
+def test_state_machine_arn_attribute(cloud: EmbeddedCloud) -> None:
+    machine = resource(
+        "AWS::StepFunctions::StateMachine",
+        RoleArn="arn:aws:iam::123456789012:role/any",
+        DefinitionString=json.dumps(one_state(PASS)),
+    )
+    outputs = {"Arn": {"Value": {"Fn::GetAtt": ["M", "Arn"]}}}
+    arn = create_stack(cloud, {"Resources": {"M": machine}, "Outputs": outputs})["Outputs"]["Arn"]
+    assert ":stateMachine:" in arn
+
+
+def test_name_executions(cloud: EmbeddedCloud) -> None:
+    machine = make_machine(cloud, one_state(PASS))
+    first, second = start(cloud, machine), start(cloud, machine)
+    assert first != second
+    assert {finish(cloud, each)["status"] for each in (first, second)} == {"SUCCEEDED"}
+
+
+def test_name_lambda_errors_as_aws_does(cloud: EmbeddedCloud) -> None:
+    source = (
+        "import os, urllib.request as u\n"
+        "def handler(event, context):\n"
+        "    base = 'http://' + os.environ['AWS_LAMBDA_RUNTIME_API'] + '/2018-06-01/runtime/invocation/'\n"
+        "    u.urlopen(u.Request(base + context.aws_request_id + '/error', data=b'{}', method='POST'))\n"
+        "    os._exit(0)\n"
+    )
+    found = run(cloud, make_machine(cloud, one_state(task(make_function(cloud, source)))))
+    assert found["error"] == "Lambda.Unknown"
+
+
+def map_state(function: str, mode: str, **fields: Any) -> dict[str, Any]:
+    config = {"Mode": mode} if mode == "INLINE" else {"Mode": mode, "ExecutionType": "STANDARD"}
+    processor = {"ProcessorConfig": config, **one_state(task(function, **fields.pop("task", {})))}
+    return {"Type": "Map", "ItemsPath": "$.items", "ItemProcessor": processor, "End": True, **fields}
+
+
+def test_map_passes_on_states_errors(cloud: EmbeddedCloud) -> None:
+    state = map_state(make_function(cloud), "INLINE", task={"TimeoutSeconds": 1})
+    found = run(cloud, make_machine(cloud, one_state(state)), {"items": [{"sleep_s": 4}]})
+    assert (found["status"], found["error"]) == ("FAILED", "States.Timeout")
+
+
+def test_distributed_map_fails_with_its_items(cloud: EmbeddedCloud) -> None:
+    function = make_function(cloud)
+    items = {"items": [{"value": 1}, {"fail": "x"}, {"value": 2}]}
+    strict = run(cloud, make_machine(cloud, one_state(map_state(function, "DISTRIBUTED"))), items)
+    assert (strict["status"], strict["error"]) == ("FAILED", "States.ExceedToleratedFailureThreshold")
+    tolerant = one_state(map_state(function, "DISTRIBUTED", ToleratedFailureCount=1))
+    assert run(cloud, make_machine(cloud, tolerant), items)["status"] == "SUCCEEDED"
+
+
+def test_objects_as_json_text_in_sdk_calls(sample: Sample) -> None:
+    bucket, key = sample.outputs["BucketName"], unique("object")
+    state = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::aws-sdk:s3:putObject",
+        "Parameters": {"Bucket": bucket, "Key": key, "Body": {"a.$": "$.a"}},
+        "End": True,
+    }
+    assert (
+        run(sample.cloud, make_machine(sample.cloud, one_state(state)), {"a": [1, "ü"]})["status"]
+        == "SUCCEEDED"
+    )
+    assert json.loads(objects(sample.cloud, bucket)[key]) == {"a": [1, "ü"]}
+
+
+def test_quiet_engine(cloud: EmbeddedCloud) -> None:
+    machine = make_machine(cloud, one_state(task(make_function(cloud))))
+    log = cloud.state_dir / "server.log"
+    before = log.stat().st_size
+    run(cloud, machine, {"fail": "quietly"})
+    assert b"StateTask" not in log.read_bytes()[before:]
+
+
+def test_stop_really_stops(sample: Sample) -> None:
+    cloud, bucket, key = sample.cloud, sample.outputs["BucketName"], unique("after-stop")
+    mark = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::aws-sdk:s3:putObject",
+        "Parameters": {"Bucket": bucket, "Key": key, "Body": {}},
+        "End": True,
+    }
+    work = map_state(make_function(cloud), "INLINE", Catch=[{"ErrorEquals": ["States.ALL"], "Next": "Mark"}])
+    del work["End"]
+    machine = make_machine(
+        cloud, {"StartAt": "Work", "States": {"Work": {**work, "Next": "Mark"}, "Mark": mark}}
+    )
+    execution = start(cloud, machine, {"items": [{"sleep_s": 2}] * 3})
+    time.sleep(0.7)
+    client = cloud.client("stepfunctions")
+    client.stop_execution(executionArn=execution)
+    assert client.describe_execution(executionArn=execution)["status"] == "ABORTED"
+    time.sleep(2.5)
+    found = client.describe_execution(executionArn=execution)
+    assert found["status"] == "ABORTED"
+    assert found["stopDate"] >= found["startDate"]
+    history = client.get_execution_history(executionArn=execution)["events"]
+    assert history[-1]["type"] == "ExecutionAborted"
+    assert key not in objects(cloud, bucket)
+
+
+def test_stop_with_error_and_cause(cloud: EmbeddedCloud) -> None:
+    execution = start(cloud, make_machine(cloud, one_state({"Type": "Wait", "Seconds": 30, "End": True})))
+    client = cloud.client("stepfunctions")
+    client.stop_execution(executionArn=execution, error="Asked", cause="by a test")
+    found = client.describe_execution(executionArn=execution)
+    assert (found["status"], found["error"], found["cause"]) == ("ABORTED", "Asked", "by a test")
+
+
+def test_describe_executions_as_json(cloud: EmbeddedCloud) -> None:
+    machine = make_machine(cloud, one_state({**PASS, "Parameters": {"at.$": "$$.Execution.StartTime"}}))
+    assert json.loads(run(cloud, machine)["output"])["at"].endswith("Z")
+    text = run(cloud, make_machine(cloud, one_state({**PASS, "Result": "text"})))
+    assert json.loads(text["output"]) == "text"
+    slow = {"TimeoutSeconds": 1, **one_state({"Type": "Wait", "Seconds": 9, "End": True})}
+    found = run(cloud, make_machine(cloud, slow))
+    assert found["status"] == "TIMED_OUT"
+    assert found["stopDate"] > found["startDate"]
+
+
+def rule_to_queue(cloud: EmbeddedCloud, pattern: dict[str, Any]) -> str:
+    url, rule, events = make_queue(cloud), unique("rule"), cloud.client("events")
+    events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=rule, Targets=[{"Id": "q", "Arn": queue_arn(url)}])
+    return url
+
+
+def test_publish_status_changes(cloud: EmbeddedCloud) -> None:
+    good = make_machine(cloud, one_state(PASS))
+    bad = make_machine(cloud, one_state({"Type": "Fail", "Error": "E", "Cause": "C"}))
+    slow = make_machine(
+        cloud, {"TimeoutSeconds": 1, **one_state({"Type": "Wait", "Seconds": 9, "End": True})}
+    )
+    pattern = {"source": ["aws.states"], "detail": {"stateMachineArn": [good, bad, slow]}}
+    url = rule_to_queue(cloud, pattern)
+    for machine in (good, bad, slow):
+        run(cloud, machine, {"k": 1})
+    stopped = start(cloud, slow)
+    cloud.client("stepfunctions").stop_execution(executionArn=stopped)
+    events: list[dict[str, Any]] = []
+    wait_until(lambda: events.extend(json.loads(m["Body"]) for m in receive(cloud, url)) or len(events) >= 8)
+    assert {event["detail-type"] for event in events} == {"Step Functions Execution Status Change"}
+    ended = {e["detail"]["status"]: e["detail"] for e in events if e["detail"]["status"] != "RUNNING"}
+    assert set(ended) == {"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
+    assert json.loads(ended["SUCCEEDED"]["output"]) == {"k": 1}
+    assert json.loads(ended["FAILED"]["input"]) == {"k": 1}
+    assert ended["ABORTED"]["executionArn"] == stopped
+
+
+def test_rules_call_lambda_and_step_functions(sample: Sample) -> None:
+    cloud, events = sample.cloud, sample.cloud.client("events")
+    name, source = unique("rule"), unique("source")
+    events.put_rule(Name=name, EventPattern=json.dumps({"source": [source]}))
+    scheduled = unique("schedule")
+    events.put_rule(Name=scheduled, ScheduleExpression="rate(1 day)")
+    arn = cloud.client("lambda").get_function(FunctionName=sample.outputs["OnEndName"])["Configuration"][
+        "FunctionArn"
+    ]
+    template = '{"name": <key>, "whole": <aws.events.event.json>, "text": "k=<key>"}'
+    transformer = {"InputPathsMap": {"key": "$.detail.key"}, "InputTemplate": template}
+    events.put_targets(Rule=name, Targets=[{"Id": "f", "Arn": arn, "InputTransformer": transformer}])
+    events.put_targets(
+        Rule=scheduled, Targets=[{"Id": "f", "Arn": arn, "Input": json.dumps({"name": scheduled})}]
+    )
+    machine = make_machine(cloud, one_state(PASS))
+    target = {
+        "Id": "m",
+        "Arn": machine,
+        "InputPath": "$.detail",
+        "RoleArn": "arn:aws:iam::123456789012:role/any",
+    }
+    events.put_targets(Rule=name, Targets=[target])
+    entry = {"Source": source, "DetailType": "T", "Detail": json.dumps({"key": source})}
+    assert events.put_events(Entries=[entry])["FailedEntryCount"] == 0
+    bucket = sample.outputs["BucketName"]
+    event = json.loads(wait_until(lambda: objects(cloud, bucket).get(f"ended/{source}.json")))
+    assert event["text"] == f"k={source}"
+    assert event["whole"]["detail"] == {"key": source}
+    client = cloud.client("stepfunctions")
+    (execution,) = wait_until(lambda: client.list_executions(stateMachineArn=machine)["executions"])
+    assert json.loads(finish(cloud, execution["executionArn"])["output"]) == {"key": source}
+    assert f"ended/{scheduled}.json" not in objects(cloud, bucket)
+
+
+# CloudFormation
+
+
+def test_drop_no_value_in_lists(cloud: EmbeddedCloud) -> None:
+    outputs = {"Joined": {"Value": {"Fn::Join": ["-", ["a", {"Ref": "AWS::NoValue"}, "b"]]}}}
+    stack = create_stack(cloud, {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": outputs})
+    assert stack["Outputs"]["Joined"] == "a-b"
+
+
+def test_split_default_lists(cloud: EmbeddedCloud) -> None:
+    template = {
+        "Parameters": {"L": {"Type": "CommaDelimitedList", "Default": "x,y"}},
+        "Resources": {"Q": resource("AWS::SQS::Queue")},
+        "Outputs": {"Second": {"Value": {"Fn::Select": ["1", {"Ref": "L"}]}}},
+    }
+    assert create_stack(cloud, template)["Outputs"]["Second"] == "y"
+    assert create_stack(cloud, template, L="p,q")["Outputs"]["Second"] == "q"
+
+
+def test_get_att_with_dots(cloud: EmbeddedCloud) -> None:
+    outputs = {"Arn": {"Value": {"Fn::Join": ["", [{"Fn::GetAtt": "Q.Arn"}]]}}}
+    stack = create_stack(cloud, {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": outputs})
+    assert stack["Outputs"]["Arn"].startswith("arn:aws:sqs:")
+
+
+def test_fail_stacks_as_aws_does(cloud: EmbeddedCloud) -> None:
+    queue = unique("rolled-back")
+    resources = {
+        "Good": resource("AWS::SQS::Queue", QueueName=queue),
+        "Bad": {**resource("AWS::SQS::Queue", QueueName="not a name"), "DependsOn": "Good"},
+    }
+    stack = create_stack(cloud, {"Resources": resources, "Outputs": {"Q": {"Value": {"Ref": "Bad"}}}})
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    events = cloud.client("cloudformation").describe_stack_events(StackName=stack["StackName"])["StackEvents"]
+    (failed,) = [event for event in events if event["ResourceStatus"] == "CREATE_FAILED"]
+    assert failed["LogicalResourceId"] == "Bad"
+    assert "alphanumeric" in failed["ResourceStatusReason"]
+    assert not cloud.client("sqs").list_queues(QueueNamePrefix=queue).get("QueueUrls")
+
+
+def test_retain_except_on_create(cloud: EmbeddedCloud) -> None:
+    name = unique("retained")
+    bucket = {**resource("AWS::S3::Bucket", BucketName=name), "DeletionPolicy": "RetainExceptOnCreate"}
+    stack = create_stack(cloud, {"Resources": {"B": bucket}})
+    cloud.client("cloudformation").delete_stack(StackName=stack["StackName"])
+    cloud.client("s3").head_bucket(Bucket=name)
+
+
+def test_templates_at_our_own_address(cloud: EmbeddedCloud) -> None:
+    bucket, name, s3 = unique("templates"), unique("own"), cloud.client("s3")
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(
+        Bucket=bucket, Key="a/t.json", Body=json.dumps({"Resources": {"Q": resource("AWS::SQS::Queue")}})
+    )
+    client = cloud.client("cloudformation")
+    client.create_stack(StackName=name, TemplateURL=f"{cloud.endpoint_url}/{bucket}/a/t.json")
+    assert client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"] == "CREATE_COMPLETE"
+
+
+def test_outputs_after_change_set(cloud: EmbeddedCloud) -> None:
+    client, name = cloud.client("cloudformation"), unique("changes")
+    template = {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": {"U": {"Value": {"Ref": "Q"}}}}
+    client.create_change_set(
+        StackName=name, ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=json.dumps(template)
+    )
+    client.execute_change_set(StackName=name, ChangeSetName="c")
+    (output,) = client.describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
+    assert output["OutputKey"] == "U"
+
+
+def test_sns_subscription(sample: Sample) -> None:
+    cloud, topic = sample.cloud, sample.outputs["TopicArn"]
+    attributes = {"kind": {"DataType": "String", "StringValue": "green"}}
+    body = unique("only-green")
+    cloud.client("sns").publish(TopicArn=topic, Message=body, MessageAttributes=attributes)
+    (message,) = receive(cloud, sample.outputs["QueueUrlgreen"])
+    assert message["Body"] == body
+    assert receive(cloud, sample.outputs["QueueUrlred"], WaitTimeSeconds=0) == []
+    cloud.client("sqs").purge_queue(QueueUrl=sample.outputs["QueueUrlgreen"])
+
+
+def test_sns_topic_policy(sample: Sample) -> None:
+    found = sample.cloud.client("sns").get_topic_attributes(TopicArn=sample.outputs["TopicArn"])
+    (statement,) = json.loads(found["Attributes"]["Policy"])["Statement"]
+    assert statement["Resource"] == sample.outputs["TopicArn"]
+
+
+def test_sqs_queue_policy(sample: Sample) -> None:
+    found = sample.cloud.client("sqs").get_queue_attributes(
+        QueueUrl=sample.outputs["QueueUrlred"], AttributeNames=["Policy"]
+    )
+    (statement,) = json.loads(found["Attributes"]["Policy"])["Statement"]
+    assert statement["Condition"]["ArnEquals"]["aws:SourceArn"] == sample.outputs["TopicArn"]
+
+
+def test_s3_bucket_policy(sample: Sample) -> None:
+    found = sample.cloud.client("s3").get_bucket_policy(Bucket=sample.outputs["BucketName"])
+    assert json.loads(found["Policy"])["Statement"][0]["Effect"] == "Deny"
+
+
+def test_bucket_policies_are_kept_not_enforced(sample: Sample) -> None:
+    s3, bucket = sample.cloud.client("s3"), sample.outputs["BucketName"]
+    s3.put_object(Bucket=bucket, Key="allowed", Body=b"1")
+    assert s3.get_object(Bucket=bucket, Key="allowed")["Body"].read() == b"1"
+
+
+def test_lambda_event_invoke_config(sample: Sample) -> None:
+    client = sample.cloud.client("lambda")
+    found = client.get_function_event_invoke_config(FunctionName=sample.outputs["WorkerName"])
+    assert found["MaximumRetryAttempts"] == 1
+
+
+def function_resource(**properties: Any) -> dict[str, Any]:
+    return resource(
+        "AWS::Lambda::Function",
+        **{
+            "Code": {"ZipFile": "def handler(event, context): return context.invoked_function_arn\n"},
+            "Handler": "index.handler",
+            "Role": "arn:aws:iam::123456789012:role/any",
+            "Runtime": RUNTIME,
+            **properties,
+        },
+    )
+
+
+def test_lambda_alias(cloud: EmbeddedCloud) -> None:
+    resources = {
+        "F": function_resource(),
+        "V": resource("AWS::Lambda::Version", FunctionName={"Ref": "F"}),
+        "A": resource(
+            "AWS::Lambda::Alias",
+            Name="live",
+            FunctionName={"Ref": "F"},
+            FunctionVersion={"Fn::GetAtt": ["V", "Version"]},
+        ),
+    }
+    resources["A"]["Properties"]["FunctionVersion"] = "1"
+    resources["A"]["DependsOn"] = "V"
+    outputs = {"Arn": {"Value": {"Ref": "A"}}}
+    arn = create_stack(cloud, {"Resources": resources, "Outputs": outputs})["Outputs"]["Arn"]
+    assert arn.endswith(":live")
+    assert invoke(cloud, arn)[0].endswith(":1")
+
+
+def test_accept_inert_resources(cloud: EmbeddedCloud) -> None:
+    resources = {"P": resource("AWS::Pinpoint::Nothing", Name="known")}
+    outputs = {"Ref": {"Value": {"Ref": "P"}}, "Arn": {"Value": {"Fn::GetAtt": ["P", "Arn"]}}}
+    found = create_stack(cloud, {"Resources": resources, "Outputs": outputs})["Outputs"]
+    assert found["Ref"] == "known"
+    assert found["Arn"].startswith("arn:aws:pinpoint:")
+
+
+# Lambda
+
+
+def test_run_functions_as_processes(cloud: EmbeddedCloud) -> None:
+    name = make_function(cloud)
+    arn = f"arn:aws:lambda:us-east-1:123456789012:function:{name}"
+    sns = cloud.client("sns")
+    topic = sns.create_topic(Name=unique("t"))["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn)
+    sns.publish(TopicArn=topic, Message="to a function")
+    wait_until(lambda: list(cloud.log_dir.glob(f"{name}-*.log")))
+    assert wait_until(lambda: invoke(cloud, name)[0]["invocations"] >= 2)
+
+
+def test_refuse_runtimes_that_do_not_run_here(cloud: EmbeddedCloud) -> None:
+    with pytest.raises(ClientError, match=r"no Python 3\.99 runs on this machine"):
+        make_function(cloud, Runtime="python3.99")
+
+
+def test_keep_logging_config(cloud: EmbeddedCloud) -> None:
+    config = {"LogFormat": "JSON", "LogGroup": "/elsewhere"}
+    name = make_function(cloud, LoggingConfig=config)
+    client = cloud.client("lambda")
+    assert client.get_function_configuration(FunctionName=name)["LoggingConfig"] == config
+    invoke(cloud, name)
+    logs = cloud.client("logs")
+    wait_until(lambda: logs.filter_log_events(logGroupName="/elsewhere")["events"])
+
+
+def test_keep_all_function_properties(cloud: EmbeddedCloud) -> None:
+    function = function_resource(
+        Architectures=["arm64"],
+        MemorySize="192",
+        Tags=[{"Key": "a", "Value": "b"}],
+        TracingConfig={"Mode": "Active"},
+    )
+    outputs = {"Name": {"Value": {"Ref": "F"}}}
+    name = create_stack(cloud, {"Resources": {"F": function}, "Outputs": outputs})["Outputs"]["Name"]
+    found = cloud.client("lambda").get_function(FunctionName=name)
+    configuration = found["Configuration"]
+    assert configuration["Architectures"] == ["arm64"]
+    assert configuration["TracingConfig"] == {"Mode": "Active"}
+    assert configuration["MemorySize"] == 192
+    assert found["Tags"]["a"] == "b"
+
+
+def test_layer_versions_keep_their_name(sample: Sample) -> None:
+    found = sample.cloud.client("lambda").get_function_configuration(
+        FunctionName=sample.outputs["WorkerName"]
+    )
+    (layer,) = found["Layers"]
+    assert layer["Arn"].split(":")[-3:-1] == ["layer", "Layer"]
+
+
+def test_stop_environments_of_deleted_functions(cloud: EmbeddedCloud) -> None:
+    name = make_function(cloud)
+    pid = invoke(cloud, name)[0]["pid"]
+    assert is_running(pid)
+    cloud.client("lambda").delete_function(FunctionName=name)
+    wait_until(lambda: not is_running(pid))
+
+
+# SQS
+
+
+def test_forget_models(cloud: EmbeddedCloud) -> None:
+    """Messages that were received and deleted leave nothing behind in the server."""
+    sqs, url = cloud.client("sqs"), make_queue(cloud)
+    server = psutil.Process(cloud.pid)
+
+    def pass_through(count: int) -> None:
+        body = "x" * 250_000
+        for _ in range(count):
+            sqs.send_message_batch(
+                QueueUrl=url, Entries=[{"Id": str(n), "MessageBody": body} for n in range(4)]
+            )
+            for message in receive(cloud, url):
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+    pass_through(20)
+    before = server.memory_info().rss
+    pass_through(60)
+    assert server.memory_info().rss - before < 30_000_000
+
+
+def test_constant_time_queues(cloud: EmbeddedCloud) -> None:
+    sqs, url = cloud.client("sqs"), make_queue(cloud)
+    attributes = {"b": {"DataType": "Binary", "BinaryValue": b"\x00\xff"}}
+    entries = [{"Id": str(n), "MessageBody": str(n), "MessageAttributes": attributes} for n in range(10)]
+    for _ in range(150):
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+    bodies = []
+    began = time.monotonic()
+    for _ in range(50):
+        messages = receive(cloud, url)
+        bodies += [message["Body"] for message in messages]
+        handles = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
+        assert not sqs.delete_message_batch(QueueUrl=url, Entries=handles).get("Failed")
+    assert time.monotonic() - began < 4
+    assert bodies == [str(n) for n in range(10)] * 50
+    counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert counts["ApproximateNumberOfMessages"] == "1000"
+
+
+def test_a_message_wakes_a_long_poll(cloud: EmbeddedCloud) -> None:
+    sqs, url = cloud.client("sqs"), make_queue(cloud)
+    delays = []
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(5):
+            polling = pool.submit(lambda: (receive(cloud, url, WaitTimeSeconds=10), time.monotonic()))
+            time.sleep(0.4)
+            sent = time.monotonic()
+            sqs.send_message(QueueUrl=url, MessageBody="wake")
+            messages, received = polling.result()
+            delays.append(received - sent)
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=messages[0]["ReceiptHandle"])
+    assert min(delays) < 0.02
+
+
+def test_visibility_delay_and_dead_letters(cloud: EmbeddedCloud) -> None:
+    sqs, dead = cloud.client("sqs"), make_queue(cloud)
+    policy = json.dumps({"deadLetterTargetArn": queue_arn(dead), "maxReceiveCount": 2})
+    url = make_queue(cloud, VisibilityTimeout="1", RedrivePolicy=policy)
+    sqs.send_message(QueueUrl=url, MessageBody="late", DelaySeconds=1)
+    assert receive(cloud, url, WaitTimeSeconds=0) == []
+    (first,) = receive(cloud, url, WaitTimeSeconds=3)
+    assert receive(cloud, url, WaitTimeSeconds=0) == []
+    sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=first["ReceiptHandle"], VisibilityTimeout=0)
+    (again,) = receive(cloud, url, WaitTimeSeconds=0, MessageSystemAttributeNames=["All"])
+    assert again["Attributes"]["ApproximateReceiveCount"] == "2"
+    assert receive(cloud, url, WaitTimeSeconds=2) == []
+    (letter,) = receive(cloud, dead)
+    assert letter["MessageId"] == first["MessageId"]
+    with pytest.raises(ClientError, match="ReceiptHandleIsInvalid"):
+        sqs.delete_message(QueueUrl=url, ReceiptHandle="nothing")
+
+
+def test_a_receiver_that_hung_up_swallows_nothing(cloud: EmbeddedCloud) -> None:
+    source = (
+        "import boto3\n"
+        "def handler(event, context):\n"
+        "    boto3.client('sqs').receive_message(QueueUrl=event['url'], WaitTimeSeconds=20)\n"
+    )
+    name, url = make_function(cloud, source, Timeout=2), make_queue(cloud)
+    assert invoke(cloud, name, {"url": url})[0]["errorType"] == "Sandbox.Timedout"
+    cloud.client("sqs").send_message(QueueUrl=url, MessageBody="for the living")
+    assert [message["Body"] for message in receive(cloud, url, WaitTimeSeconds=3)] == ["for the living"]
+
+
+# SNS
+
+
+def test_deliver_to_every_subscription(cloud: EmbeddedCloud) -> None:
+    sns = cloud.client("sns")
+    topic = sns.create_topic(Name=unique("t"))["TopicArn"]
+    for number in range(105):
+        policy = json.dumps({"to": [str(number)]})
+        subscribed(cloud, topic, RawMessageDelivery="true", FilterPolicy=policy)
+    last = subscribed(cloud, topic, RawMessageDelivery="true", FilterPolicy=json.dumps({"to": ["last", "x"]}))
+    every = subscribed(cloud, topic, RawMessageDelivery="true")
+    by_prefix = subscribed(
+        cloud, topic, RawMessageDelivery="true", FilterPolicy=json.dumps({"to": [{"prefix": "la"}]})
+    )
+    to = {"to": {"DataType": "String", "StringValue": "last"}}
+    entries = [{"Id": str(n), "Message": str(n), "MessageAttributes": to} for n in range(3)]
+    assert len(sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)["Successful"]) == 3
+    for url in (last, every, by_prefix):
+        assert sorted(message["Body"] for message in receive(cloud, url)) == ["0", "1", "2"]
+    added = subscribed(cloud, topic, RawMessageDelivery="true", FilterPolicy=json.dumps({"to": ["last"]}))
+    sns.publish(TopicArn=topic, Message="later", MessageAttributes=to)
+    assert [message["Body"] for message in receive(cloud, added)] == ["later"]
+
+
+def test_binary_attributes_in_raw_delivery(cloud: EmbeddedCloud) -> None:
+    sns = cloud.client("sns")
+    topic = sns.create_topic(Name=unique("t"))["TopicArn"]
+    url = subscribed(cloud, topic, RawMessageDelivery="true")
+    data = bytes(range(256))
+    sns.publish(
+        TopicArn=topic, Message="m", MessageAttributes={"b": {"DataType": "Binary", "BinaryValue": data}}
+    )
+    (message,) = receive(cloud, url)
+    assert message["MessageAttributes"]["b"]["BinaryValue"] == data
+
+
+def test_raw_delivery_can_be_off(cloud: EmbeddedCloud) -> None:
+    sns = cloud.client("sns")
+    topic = sns.create_topic(Name=unique("t"))["TopicArn"]
+    url = subscribed(cloud, topic, RawMessageDelivery="false")
+    sns.publish(TopicArn=topic, Message="wrapped")
+    (message,) = receive(cloud, url)
+    assert json.loads(message["Body"])["Message"] == "wrapped"
+
+
+def test_refuse_messages_that_are_too_long(cloud: EmbeddedCloud) -> None:
+    sns = cloud.client("sns")
+    topic = sns.create_topic(Name=unique("t"))["TopicArn"]
+    binary = {"b": {"DataType": "Binary", "BinaryValue": b"x" * 200_000}}
+    sns.publish(TopicArn=topic, Message="y" * 62_000, MessageAttributes=binary)
+    with pytest.raises(ClientError, match="Message too long"):
+        sns.publish(TopicArn=topic, Message="y" * 63_000, MessageAttributes=binary)
+    half = {"Message": "y" * 131_072}
+    sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=[{"Id": i, **half} for i in "ab"])
+    entries = [{"Id": i, **half} for i in "ab"] + [{"Id": "c", "Message": "z"}]
+    with pytest.raises(ClientError, match="BatchRequestTooLong"):
+        sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)
+
+
+# S3
+
+
+def test_conditional_writes_are_atomic(sample: Sample) -> None:
+    cloud, bucket = sample.cloud, sample.outputs["BucketName"]
+    clients = [cloud.client("s3")] * 6
+    refused: list[dict[str, Any]] = []
+
+    def put(client: Any, key: str, **condition: str) -> str | None:
+        request = {"Bucket": bucket, "Key": key, "Body": uuid.uuid4().bytes, **condition}
+        try:
+            return str(client.put_object(**request)["ETag"])
+        except ClientError as error:
+            refused.append(error.response)
+            return None
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        for _ in range(25):
+            key = unique("lease")
+            created = list(pool.map(lambda client, key=key: put(client, key, IfNoneMatch="*"), clients))
+            (etag,) = [each for each in created if each]
+            replaced = list(
+                pool.map(lambda client, key=key, etag=etag: put(client, key, IfMatch=etag), clients)
+            )
+            assert len([each for each in replaced if each]) == 1
+    assert {answer["Error"]["Code"] for answer in refused} == {"PreconditionFailed"}
+    assert {answer["ResponseMetadata"]["HTTPStatusCode"] for answer in refused} == {412}
+
+
+def test_ranged_reads_read_the_range(sample: Sample) -> None:
+    s3, bucket = sample.cloud.client("s3"), sample.outputs["BucketName"]
+    data = bytes(range(256)) * 400_000
+    s3.put_object(Bucket=bucket, Key="large", Body=data)
+    server = psutil.Process(sample.cloud.pid)
+
+    def cpu_s() -> float:
+        times = server.cpu_times()
+        return float(times.user + times.system)
+
+    before = cpu_s()
+    for start_at in range(0, 40_000_000, 1_000_000):
+        part = s3.get_object(Bucket=bucket, Key="large", Range=f"bytes={start_at}-{start_at + 9}")
+        assert part["Body"].read() == data[start_at : start_at + 10]
+        assert part["ContentRange"] == f"bytes {start_at}-{start_at + 9}/{len(data)}"
+    assert cpu_s() - before < 1.0
+    assert s3.get_object(Bucket=bucket, Key="large", Range="bytes=-5")["Body"].read() == data[-5:]
+    tail = f"bytes={len(data) - 3}-"
+    assert s3.get_object(Bucket=bucket, Key="large", Range=tail)["Body"].read() == data[-3:]
+    with pytest.raises(ClientError, match="InvalidRange"):
+        s3.get_object(Bucket=bucket, Key="large", Range=f"bytes={len(data)}-")
+    s3.delete_object(Bucket=bucket, Key="large")

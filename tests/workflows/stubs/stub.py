@@ -1,0 +1,37 @@
+"""What every state's function does in these tests: record its event, then act as the run's script says.
+
+A script is `scripts/RUN.json` in the bucket: by state (and worker: "worker 1"), an action, {"raise": [CLASS,
+TEXT]}, {"exit": STATUS}, {"sleep_s": SECONDS} or {"answer": FIELDS that differ}; or none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import boto3
+
+BUCKET = os.environ["LAMELLA_BUCKET"]
+s3 = boto3.client("s3")
+
+
+def act(state: str, event: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """Record the call, then do as the script says."""
+    run = event["run"]
+    called = {"state": state, "event": event, "function": os.environ["AWS_LAMBDA_FUNCTION_NAME"]}
+    s3.put_object(Bucket=BUCKET, Key=f"calls/{run}/{time.time_ns()}-{os.getpid()}", Body=json.dumps(called))
+    try:
+        script = json.loads(s3.get_object(Bucket=BUCKET, Key=f"scripts/{run}.json")["Body"].read())
+    except s3.exceptions.NoSuchKey:
+        script = {}
+    action = script.get(state, {})
+    time.sleep(action.get("sleep_s", 0))
+    if "exit" in action:
+        os._exit(action["exit"])
+    if "raise" in action:
+        name, text = action["raise"]
+        raise type(name, (Exception,), {})(text)
+    answer: dict[str, Any] = action.get("answer", {})
+    return default | answer

@@ -1,0 +1,325 @@
+"""What template.yaml deploys, after loops and the SAM transform."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lamella.config import Config
+from workflows.lint_template import findings, transformed
+
+ROOT = Path(__file__).resolve().parents[2]
+STATES = ("Plan", "WorkerSmall", "WorkerMedium", "WorkerLarge", "Collect", "Finish")
+PREFIX = {"Fn::If": ["HasNamePrefix", {"Ref": "NamePrefix"}, {"Ref": "AWS::StackName"}]}
+
+# Actions that IAM grants on no particular resource, and why they are needed.
+ON_EVERYTHING = {
+    "xray:PutTraceSegments": "traces",
+    "xray:PutTelemetryRecords": "traces",
+    "xray:GetSamplingRules": "traces",
+    "xray:GetSamplingTargets": "traces",
+    "lambda:GetAccountSettings": "how many workers can run at once",
+    "logs:CreateLogDelivery": "logs of the state machine",
+    "logs:GetLogDelivery": "logs of the state machine",
+    "logs:UpdateLogDelivery": "logs of the state machine",
+    "logs:DeleteLogDelivery": "logs of the state machine",
+    "logs:ListLogDeliveries": "logs of the state machine",
+    "logs:PutResourcePolicy": "logs of the state machine",
+    "logs:DescribeResourcePolicies": "logs of the state machine",
+    "logs:DescribeLogGroups": "logs of the state machine",
+}
+# Resource types that CloudFormation can't tag.
+UNTAGGED = {
+    "AWS::Lambda::LayerVersion",
+    "AWS::Lambda::Permission",
+    "AWS::S3::BucketPolicy",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::TopicPolicy",
+    "AWS::SQS::QueuePolicy",
+}
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return transformed(parameters={"Slots": "0,1,2"})
+
+
+@pytest.fixture(scope="module")
+def resources(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = template["Resources"]
+    return found
+
+
+def of_type(resources: dict[str, dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {name: item["Properties"] for name, item in resources.items() if item["Type"] == kind}
+
+
+def statements(resources: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        for policy in role["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield name, statement
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def actions_of(resources: dict[str, dict[str, Any]], role: str) -> set[str]:
+    return {
+        action for name, item in statements(resources) if name == role for action in as_list(item["Action"])
+    }
+
+
+def test_cfn_lint_finds_a_mistake_inside_a_loop_and_nothing_else(tmp_path: Path) -> None:
+    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    broken = tmp_path / "template.yaml"
+    broken.write_text(text.replace("VisibilityTimeout: 30", "VisibilityTimeout: 3000000"), encoding="utf-8")
+
+    found = findings(broken)
+
+    assert any("transformed" in finding for finding in found)
+    assert all("E3034" in finding for finding in found)
+
+
+def test_there_is_one_function_per_state_and_three_sizes_of_worker(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    functions = of_type(resources, "AWS::Lambda::Function")
+
+    assert set(functions) == {f"{state}Function" for state in STATES}
+    assert [functions[f"{state}Function"]["MemorySize"] for state in STATES[1:4]] == [
+        1024,
+        1769,
+        {"Ref": "LargeWorkerMemory"},
+    ]
+
+
+def test_every_handler_is_there(resources: dict[str, dict[str, Any]]) -> None:
+    for function in of_type(resources, "AWS::Lambda::Function").values():
+        module, _, name = function["Handler"].partition(".")
+        source = (ROOT / "lambdas" / "functions" / f"{module}.py").read_text(encoding="utf-8")
+        assert f"def {name}(" in source
+
+
+def test_every_state_has_a_role_of_its_own(resources: dict[str, dict[str, Any]]) -> None:
+    roles = {
+        name: function["Role"]["Fn::GetAtt"][0]
+        for name, function in of_type(resources, "AWS::Lambda::Function").items()
+    }
+
+    assert roles == {
+        "PlanFunction": "PlanRole",
+        "WorkerSmallFunction": "WorkerRole",
+        "WorkerMediumFunction": "WorkerRole",
+        "WorkerLargeFunction": "WorkerRole",
+        "CollectFunction": "CollectRole",
+        "FinishFunction": "FinishRole",
+    }
+    assert set(of_type(resources, "AWS::IAM::Role")) == {*roles.values(), "StateMachineRole"}
+
+
+def test_every_role_takes_the_permissions_boundary(resources: dict[str, dict[str, Any]]) -> None:
+    for role in of_type(resources, "AWS::IAM::Role").values():
+        assert role["PermissionsBoundary"]["Fn::If"][0] == "HasPermissionsBoundary"
+        assert "ManagedPolicyArns" not in role
+
+
+def test_every_function_logs_json_to_a_group_of_its_own_that_forgets(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    groups = of_type(resources, "AWS::Logs::LogGroup")
+    used = []
+    for function in of_type(resources, "AWS::Lambda::Function").values():
+        assert function["LoggingConfig"]["LogFormat"] == "JSON"
+        assert function["TracingConfig"] == {"Mode": "Active"}
+        used.append(function["LoggingConfig"]["LogGroup"]["Ref"])
+    assert len(set(used)) == len(used)
+    assert {*used, "StateMachineLogGroup"} == set(groups)
+    for group in groups.values():
+        assert group["RetentionInDays"] == {"Ref": "RetentionDays"}
+
+
+def test_a_role_may_write_to_its_own_log_groups_only(resources: dict[str, dict[str, Any]]) -> None:
+    for name, statement in statements(resources):
+        if "logs:PutLogEvents" in as_list(statement["Action"]):
+            for resource in as_list(statement["Resource"]):
+                assert resource["Fn::GetAtt"][0].startswith(name.removesuffix("Role"))
+
+
+def test_only_actions_that_know_no_resource_are_allowed_on_everything(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    for name, statement in statements(resources):
+        everything = "*" in as_list(statement["Resource"])
+        for action in as_list(statement["Action"]):
+            assert "*" not in action
+            assert everything == (action in ON_EVERYTHING), f"{name}: {action}"
+
+
+def test_roles_may_do_what_their_state_does_and_no_more(resources: dict[str, dict[str, Any]]) -> None:
+    runs_as_lambda = {
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "xray:PutTraceSegments",
+        "xray:PutTelemetryRecords",
+    }
+
+    def beyond(role: str) -> set[str]:
+        return actions_of(resources, role) - runs_as_lambda
+
+    s3 = {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+    assert beyond("PlanRole") == s3 | {"lambda:GetAccountSettings"}
+    assert beyond("WorkerRole") == s3 | {"sns:Publish", "sqs:ReceiveMessage", "sqs:DeleteMessage"}
+    assert beyond("CollectRole") == s3
+    assert beyond("FinishRole") == s3 | {
+        "s3:DeleteObject",
+        "sqs:ReceiveMessage",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "states:DescribeExecution",
+        "states:GetExecutionHistory",
+    }
+
+
+def test_the_state_machine_may_invoke_every_function(resources: dict[str, dict[str, Any]]) -> None:
+    (invoked,) = [
+        statement["Resource"]
+        for name, statement in statements(resources)
+        if name == "StateMachineRole" and statement["Action"] == "lambda:InvokeFunction"
+    ]
+
+    assert {item["Fn::GetAtt"][0] for item in invoked} == set(of_type(resources, "AWS::Lambda::Function"))
+
+
+def test_every_variable_is_one_that_config_reads(resources: dict[str, dict[str, Any]]) -> None:
+    given: set[str] = set()
+    for function in of_type(resources, "AWS::Lambda::Function").values():
+        names = {name for name in function["Environment"]["Variables"] if name.startswith("LAMELLA_")}
+        assert "LAMELLA_BUCKET" in names
+        given |= names
+
+    assert given == {f"LAMELLA_{name.upper()}" for name in Config.model_fields}
+
+
+def test_config_understands_the_slots_and_workers_as_the_template_gives_them(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    variables = resources["PlanFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["LAMELLA_SLOTS"] == {"Fn::Join": [",", {"Ref": "Slots"}]}
+    workers, large = variables["LAMELLA_WORKERS"]["Fn::Sub"]
+    assert large == {"Large": {"Ref": "LargeWorkerMemory"}}
+
+    config = Config.read(
+        {
+            "LAMELLA_BUCKET": "b",
+            "LAMELLA_SLOTS": "0,1,2",
+            "LAMELLA_WORKERS": workers.replace("${Large}", "3008"),
+        }
+    )
+
+    assert config.slots == 3
+    assert config.worker_functions() == {
+        1024: "${WorkerSmallFunction.Arn}",
+        1769: "${WorkerMediumFunction.Arn}",
+        3008: "${WorkerLargeFunction.Arn}",
+    }
+
+
+def test_every_slot_has_its_queue_policy_and_filter(resources: dict[str, dict[str, Any]]) -> None:
+    queues = of_type(resources, "AWS::SQS::Queue")
+    policies = of_type(resources, "AWS::SQS::QueuePolicy")
+    subscriptions = of_type(resources, "AWS::SNS::Subscription")
+    assert set(queues) == {"SlotQueue0", "SlotQueue1", "SlotQueue2"}
+    for slot in "012":
+        queue = queues[f"SlotQueue{slot}"]
+        assert queue["QueueName"]["Fn::Sub"] == [f"${{Prefix}}-slot-{slot}", {"Prefix": PREFIX}]
+        assert queue["SqsManagedSseEnabled"] is True
+        assert queue["ReceiveMessageWaitTimeSeconds"] <= 5
+        subscription = subscriptions[f"SlotSubscription{slot}"]
+        assert subscription["FilterPolicy"] == {"slot": [slot]}
+        assert subscription["RawMessageDelivery"] is True
+        assert subscription["Endpoint"] == {"Fn::GetAtt": [f"SlotQueue{slot}", "Arn"]}
+        allow, deny = policies[f"SlotQueuePolicy{slot}"]["PolicyDocument"]["Statement"]
+        assert allow["Principal"] == {"Service": "sns.amazonaws.com"}
+        assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Ref": "Topic"}}}
+        assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_a_queue_is_found_by_its_slot_number(resources: dict[str, dict[str, Any]]) -> None:
+    url = resources["FinishFunction"]["Properties"]["Environment"]["Variables"]["LAMELLA_SLOT_QUEUES"][
+        "Fn::Sub"
+    ]
+
+    assert url[0].endswith("/${AWS::AccountId}/${Prefix}-slot-")
+    assert url[1] == {"Prefix": PREFIX}
+
+
+def test_the_bucket_is_private_encrypted_and_outlives_the_stack(resources: dict[str, dict[str, Any]]) -> None:
+    bucket = resources["Bucket"]["Properties"]
+
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert "AES256" in json.dumps(bucket["BucketEncryption"])
+    assert resources["Bucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
+    expiring = [rule for rule in bucket["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
+    assert [rule["Prefix"] for rule in expiring] == ["runs/"]
+    (deny,) = resources["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_the_rule_starts_finish_for_every_execution_that_ends_badly(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    rule = resources["StoppedRule"]["Properties"]
+    permission = resources["StoppedRulePermission"]["Properties"]
+
+    assert rule["EventPattern"]["detail"]["status"] == ["ABORTED", "TIMED_OUT", "FAILED"]
+    assert rule["EventPattern"]["detail"]["stateMachineArn"] == [{"Ref": "StateMachine"}]
+    assert rule["Targets"][0]["Arn"] == {"Fn::GetAtt": ["FinishFunction", "Arn"]}
+    assert permission["SourceArn"] == {"Fn::GetAtt": ["StoppedRule", "Arn"]}
+
+
+def test_everything_that_can_be_tagged_is(resources: dict[str, dict[str, Any]]) -> None:
+    for name, resource in resources.items():
+        if resource["Type"] in UNTAGGED:
+            continue
+        tags = {tag["Key"]: tag["Value"] for tag in resource["Properties"]["Tags"]}
+        assert tags["project"] == "lamella", name
+        assert tags["stack"] == {"Ref": "AWS::StackName"}, name
+
+
+def test_as_many_slots_as_the_parameter_takes_fit_a_stack() -> None:
+    most = transformed(parameters={"Slots": ",".join(str(slot) for slot in range(150))})
+
+    assert len(most["Resources"]) <= 500
+
+
+def test_nothing_idle_is_billed_but_storage(resources: dict[str, dict[str, Any]]) -> None:
+    free = {
+        "AWS::Events::Rule",
+        "AWS::IAM::Role",
+        "AWS::Lambda::Function",
+        "AWS::Lambda::LayerVersion",
+        "AWS::Lambda::Permission",
+        "AWS::Logs::LogGroup",
+        "AWS::S3::Bucket",
+        "AWS::S3::BucketPolicy",
+        "AWS::SNS::Subscription",
+        "AWS::SNS::Topic",
+        "AWS::SNS::TopicPolicy",
+        "AWS::SQS::Queue",
+        "AWS::SQS::QueuePolicy",
+        "AWS::StepFunctions::StateMachine",
+    }
+
+    assert {resource["Type"] for resource in resources.values()} <= free
+
+
+def test_the_version_is_the_package_s(template: dict[str, Any]) -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+    assert f'version = "{template["Outputs"]["Version"]["Value"]}"' in project

@@ -1,0 +1,97 @@
+"""The embedded cloud with the checkout's own template deployed to it."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from lamella.client import Clients, Stack, one_line
+from lamella.errors import CloudError, InputError
+from workflows.cli.console import Output
+from workflows.embedded_cloud.errors import EmbeddedCloudError
+from workflows.embedded_cloud.launcher import EmbeddedCloud
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STACK_NAME = "lamella"
+_CACHE = CHECKOUT / "build" / "embedded_cloud"
+_ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def template_path() -> Path:
+    """The template of this checkout.
+
+    Raises
+    ------
+    InputError
+        If Lamella was installed without it.
+    """
+    path = CHECKOUT / "template.yaml"
+    if not path.is_file():
+        raise InputError(
+            f"there is no {path}: the embedded cloud deploys the template of a checkout of Lamella"
+        )
+    return path
+
+
+@contextmanager
+def deployed_cloud(
+    output: Output,
+    *,
+    port: int = 0,
+    state_dir: Path | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> Iterator[tuple[EmbeddedCloud, Stack]]:
+    """An embedded cloud of one's own, deployed; it is gone, with all its processes, at the end.
+
+    Parameters
+    ----------
+    parameters
+        Of the template, other than its defaults.
+
+    Raises
+    ------
+    CloudError
+        If it does not start, or the template does not deploy.
+    """
+    template = template_path()
+    output.say("starting the embedded cloud")
+    with _told():
+        cloud = EmbeddedCloud.start(state_dir, port, cache_dir=_CACHE)
+    try:
+        output.say("deploying template.yaml (the first time, this builds the Lambda layer)")
+        # The SAM translator takes half a second to import.
+        from workflows.embedded_cloud.deploy import deploy
+
+        with _told("template.yaml did not deploy to the embedded cloud: "):
+            outputs = deploy(
+                cloud.endpoint_url,
+                template,
+                STACK_NAME,
+                _parameters() | dict(parameters or {}),
+                cache_dir=_CACHE,
+            )
+        yield cloud, Stack.of_outputs(STACK_NAME, outputs, Clients.connect(cloud.environment()))
+    finally:
+        cloud.stop()
+
+
+def _parameters() -> dict[str, str]:
+    """The template's parameters: functions run here, under the Python that runs this."""
+    machine = platform.machine().lower()
+    if machine not in _ARCHITECTURES:
+        raise InputError(f"Lambda has no architecture like this machine's ({machine}): use x86_64 or arm64")
+    return {
+        "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+        "Architecture": _ARCHITECTURES[machine],
+    }
+
+
+@contextmanager
+def _told(what: str = "") -> Iterator[None]:
+    try:
+        yield
+    except EmbeddedCloudError as error:
+        raise CloudError(what + one_line(str(error))) from error

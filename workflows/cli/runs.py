@@ -1,0 +1,102 @@
+"""One run on a stack that is there: upload, start, watch, fetch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lamella import client
+from lamella.client import RunHandle, Stack
+from lamella.errors import LamellaError
+from lamella.events import RunRequest
+from lamella.manifest import Manifest
+from workflows.cli.console import Output
+from workflows.cli.progress import RunProgress, shown
+
+# Seconds between two looks at the execution, and at the logs: a local cloud has no quotas, and short runs.
+_LOCAL_POLL_S, _LOCAL_PROGRESS_S = 0.2, 0.5
+_POLL_S, _PROGRESS_S = 0.5, 1.0
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that succeeded.
+
+    Attributes
+    ----------
+    answer
+        What the run's execution answered, with ``outputs``: where the files are.
+    """
+
+    handle: RunHandle
+    answer: dict[str, Any]
+
+
+def place_model(stack: Stack, model: str, verified: Manifest | None = None) -> str:
+    """S3 address of a model, which is uploaded if it is local; ``verified`` as `upload_model` takes it."""
+    return model if model.startswith("s3://") else client.upload_model(stack, Path(model), verified)
+
+
+def place_input(stack: Stack, path: str) -> str:
+    """S3 address of the samples, which are uploaded if they are local."""
+    return path if path.startswith("s3://") else client.upload_input(stack, Path(path))
+
+
+def run_to_end(
+    stack: Stack, request: RunRequest, output: Output, *, destination: Path | None, local: bool
+) -> FinishedRun:
+    """Run, showing progress; Ctrl-C stops the run.
+
+    Parameters
+    ----------
+    destination
+        Where to download the outputs to.
+    local
+        Whether the stack is an embedded cloud's.
+
+    Raises
+    ------
+    LamellaError
+        As `lamella.client.summary` and `lamella.client.fetch`.
+    """
+    handle = client.start(stack, request)
+    progress = RunProgress(f"run {handle.run_id}")
+    output.say(f"run {handle.run_id} started")
+    try:
+        with shown(progress, output):
+            client.watch(
+                handle,
+                progress.apply if output.live else None,
+                poll_s=_LOCAL_POLL_S if local else _POLL_S,
+                progress_s=_LOCAL_PROGRESS_S if local else _PROGRESS_S,
+            )
+    except KeyboardInterrupt:
+        _stop_quietly(handle)
+        raise
+    answer = dict(client.summary(handle))
+    if destination is not None:
+        answer["outputs"] = [str(path) for path in client.fetch(handle, destination)]
+    else:
+        answer["outputs"] = [answer[name] for name in ("predictions", "activations") if answer.get(name)]
+    for name in ("predictions", "activations"):
+        answer.pop(name, None)
+    return FinishedRun(handle, answer)
+
+
+def live_samples(handle: RunHandle) -> dict[int, int]:
+    """How many samples were live after each layer that ended a step: the most that any worker saw."""
+    live: dict[int, int] = {}
+    for worker in client.details(handle)["workers_detail"]:
+        for step in worker["steps"]:
+            done = int(step["layer"]) + 1
+            live[done] = max(live.get(done, 0), int(step["live"]))
+    return live
+
+
+def _stop_quietly(handle: RunHandle) -> None:
+    try:
+        client.stop(handle)
+    except LamellaError:
+        # It is being abandoned either way; an embedded cloud may be gone already.
+        return

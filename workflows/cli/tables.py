@@ -1,0 +1,110 @@
+"""Results as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def usd(amount: float) -> str:
+    """Dollars to four significant digits: runs cost fractions of a cent."""
+    if amount == 0:
+        return "$0"
+    return f"${amount:.4f}" if amount >= 1 else f"${amount:#.4g}" if amount >= 1e-4 else f"${amount:.2e}"
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units."""
+    for unit in _UNITS[:-1]:
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} {_UNITS[-1]}"
+
+
+def pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    """A table of names and values."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, title_style="bold")
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    return table
+
+
+def run_table(answer: Mapping[str, Any]) -> Table:
+    """What a run did, took and cost."""
+    seconds, cost = answer["seconds"], answer["cost_usd"]
+    rows = [
+        ("status", str(answer["status"])),
+        ("plan", f"{answer['strategy']}, {answer['channel']}, {answer['workers']} workers"),
+        ("samples", f"{answer['samples']:,}"),
+        ("categories", f"{answer['categories']:,} samples with an output that is not zero"),
+        ("seconds", ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())),
+        ("cost", f"{usd(cost['total'])}  ({_cost_parts(cost)})"),
+    ]
+    return pairs(f"run {answer['run_id']}", rows)
+
+
+def usage_table(usage: Mapping[str, Mapping[str, float]]) -> Table:
+    """Calls, billed units and bytes by operation."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("operation")
+    for name in ("calls", "billed", "bytes"):
+        table.add_column(name, justify="right")
+    for operation, count in sorted(usage.items()):
+        billed = count["billed"]
+        table.add_row(
+            operation,
+            f"{count['calls']:,.0f}",
+            f"{billed:,.0f}" if float(billed).is_integer() else f"{billed:,.2f}",
+            size(count["bytes"]) if count["bytes"] else "",
+        )
+    return table
+
+
+def prep_table(report: Mapping[str, Any], cuts: Sequence[Mapping[str, Any]], out: str) -> tuple[Table, Table]:
+    """What ``lamella prep`` wrote, and how well it cut."""
+    head = pairs(
+        f"model {out}",
+        [
+            ("layers", f"{report['layers']:,}"),
+            ("features, outputs", f"{report['features']:,}, {report['outputs']:,}"),
+            ("weights", f"{report['weights']:,} in {size(report['bytes'])}"),
+            ("seconds", f"{report['seconds']:.1f}"),
+        ],
+    )
+    table = Table(box=None, header_style="dim")
+    for name in ("workers", "halo rows", "links", "largest / mean weights", "saved on blocks"):
+        table.add_column(name, justify="right")
+    for cut in cuts:
+        table.add_row(
+            f"{cut['workers']:,}",
+            f"{cut['halo_rows']:,}",
+            f"{cut['pairs']:,}",
+            f"{cut['largest_share']:.3f}",
+            f"{cut['saved']:.0%}",
+        )
+    return head, table
+
+
+def sparkline(values: Sequence[float], width: int = 60) -> str:
+    """A row of bars, the largest full height; several values share a cell by their mean."""
+    if not values:
+        return ""
+    cells = min(width, len(values))
+    edges = [round(i * len(values) / cells) for i in range(cells + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    top = max(means) or 1.0
+    return "".join(_BLOCKS[min(int(mean / top * len(_BLOCKS)), len(_BLOCKS) - 1)] for mean in means)
+
+
+def _cost_parts(cost: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {usd(value)}" for name, value in cost.items() if name != "total" and value)

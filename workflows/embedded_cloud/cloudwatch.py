@@ -1,0 +1,28 @@
+"""Lambda's log lines on their way into moto's CloudWatch Logs."""
+
+from __future__ import annotations
+
+import threading
+
+from moto.logs.models import LogsBackend, logs_backends
+
+from workflows.embedded_cloud.log_streams import LogSink
+
+
+def cloudwatch_sink(account_id: str = "123456789012", region: str = "us-east-1") -> LogSink:
+    """Return a sink that makes log groups and streams as it meets them."""
+    known: set[tuple[str, str]] = set()
+    lock = threading.Lock()
+
+    def sink(group: str, stream: str, lines: list[tuple[int, str]]) -> None:
+        backend: LogsBackend = logs_backends[account_id][region]
+        with lock:
+            if (group, stream) not in known or group not in backend.groups:
+                backend.ensure_log_group(group)
+                if stream not in backend.groups[group].streams:
+                    backend.create_log_stream(group, stream)
+                known.add((group, stream))
+            events = [{"timestamp": timestamp_ms, "message": message} for timestamp_ms, message in lines]
+            backend.put_log_events(group, stream, events)
+
+    return sink

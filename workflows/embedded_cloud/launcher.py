@@ -1,0 +1,196 @@
+"""Starting an embedded cloud from another process, and talking to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from workflows.embedded_cloud.errors import EmbeddedCloudError
+
+REGION = "us-east-1"
+_READY_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 10.0
+
+
+class EmbeddedCloud:
+    """A local AWS: one server process, and a process per Lambda execution environment under it.
+
+    Use as a context manager; whatever way the calling process ends, the cloud and its processes end too.
+
+    Attributes
+    ----------
+    endpoint_url
+        For any AWS client.
+    port
+        On 127.0.0.1.
+    log_dir
+        One log file per Lambda execution environment.
+    state_dir
+        Logs, code and temporary files.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, state_dir: Path, log_dir: Path) -> None:
+        self.port = port
+        self.endpoint_url = f"http://127.0.0.1:{port}"
+        self.state_dir = state_dir
+        self.log_dir = log_dir
+        self._process = process
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._temporary: Path | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def start(
+        cls,
+        state_dir: Path | None = None,
+        port: int = 0,
+        *,
+        cache_dir: Path | None = None,
+        concurrency: int = 1000,
+        server_options: Sequence[str] = (),
+    ) -> EmbeddedCloud:
+        """Start a cloud and wait until it answers.
+
+        Parameters
+        ----------
+        state_dir
+            Kept; default: a temporary directory that is removed by :meth:`stop`.
+        port
+            0 lets the system choose.
+        cache_dir
+            Where deployment packages are unzipped; give one that lasts to unzip large layers only once.
+        concurrency
+            Lambda executions that the account may have at once.
+        server_options
+            More arguments of ``python -m workflows.embedded_cloud``.
+
+        Raises
+        ------
+        EmbeddedCloudError
+            If it does not start.
+        """
+        temporary = None
+        if state_dir is None:
+            state_dir = temporary = Path(tempfile.mkdtemp(prefix="embedded-cloud-"))
+        state_dir = state_dir.resolve()
+        state_dir.mkdir(parents=True, exist_ok=True)
+        ready_file = state_dir / "ready.json"
+        ready_file.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "workflows.embedded_cloud", "--watch-stdin"]
+        command += ["--port", str(port), "--state-dir", str(state_dir), "--ready-file", str(ready_file)]
+        command += ["--concurrency", str(concurrency), *server_options]
+        if cache_dir is not None:
+            command += ["--cache-dir", str(cache_dir.resolve())]
+        with (state_dir / "server.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603
+                command,
+                cwd=state_dir,
+                env={**os.environ, "PYTHONPATH": _own_python_path()},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            ready = _wait_until_ready(process, ready_file, state_dir / "server.log")
+        except BaseException:
+            process.kill()
+            process.wait()
+            if temporary:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        cloud = cls(process, ready["port"], state_dir, Path(ready["log_dir"]))
+        cloud._temporary = temporary
+        return cloud
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End the server and every Lambda process; may be called more than once."""
+        with self._lock:
+            if self._process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    self._process.stdin.close()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            try:
+                self._process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            if self._temporary is not None:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make any AWS tool use this cloud."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "embedded",
+            "AWS_SECRET_ACCESS_KEY": "embedded",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+        }
+
+    def client(self, service: str, **config: Any) -> Any:
+        """Return a boto3 client for this cloud, the same for the same ``config``, which goes to botocore's Config."""
+        key = service, repr(sorted(config.items()))
+        with self._lock:
+            if key not in self._clients:
+                self._clients[key] = client_for(self.endpoint_url, service, **config)
+            return self._clients[key]
+
+    def __enter__(self) -> EmbeddedCloud:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def client_for(endpoint_url: str, service: str, **config: Any) -> Any:
+    """Return a boto3 client for the cloud at ``endpoint_url``, whatever AWS settings this machine has."""
+    settings = {"max_pool_connections": 100, "retries": {"total_max_attempts": 2}, **config}
+    return boto3.session.Session("embedded", "embedded", region_name=REGION).client(  # type: ignore[call-overload]
+        service,
+        endpoint_url=endpoint_url,
+        config=Config(s3={"addressing_style": "path"}, **settings),
+    )
+
+
+def _own_python_path() -> str:
+    """Where ``workflows`` is imported from, before what the caller has."""
+    root = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return f"{root}{os.pathsep}{inherited}" if inherited else root
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], ready_file: Path, log: Path) -> dict[str, Any]:
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if ready_file.exists():
+            ready: dict[str, Any] = json.loads(ready_file.read_text())
+            return ready
+        if process.poll() is not None:
+            tail = log.read_text(errors="replace").strip().splitlines()[-1:]
+            reason = tail[0] if tail else f"exit status {process.returncode}"
+            raise EmbeddedCloudError(f"The embedded cloud did not start: {reason}")
+        time.sleep(0.02)
+    raise EmbeddedCloudError(f"The embedded cloud did not start within {_READY_TIMEOUT_S:.0f} s; see {log}")

@@ -1,0 +1,1 @@
+"""Changes to moto; :mod:`.apply` applies them."""

@@ -1,0 +1,47 @@
+"""Every change that the embedded cloud makes to moto, one function each, with its reason.
+
+They reach into moto's internals, so moto's version is pinned exactly. tests/cloud/test_patches.py has a test
+for each that fails without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from workflows.embedded_cloud.patches import (
+    cloudformation_engine,
+    cloudformation_resources,
+    events,
+    lambda_backend,
+    s3,
+    sns,
+    sqs,
+    stepfunctions_engine,
+    stepfunctions_stop,
+)
+from workflows.embedded_cloud.patches.context import CloudContext
+
+PATCHES: tuple[Callable[[CloudContext], None], ...] = (
+    *stepfunctions_engine.PATCHES,
+    *stepfunctions_stop.PATCHES,
+    *cloudformation_engine.PATCHES,
+    *cloudformation_resources.PATCHES,
+    *lambda_backend.PATCHES,
+    *sqs.PATCHES,
+    *sns.PATCHES,
+    *s3.PATCHES,
+    *events.PATCHES,
+)
+
+
+def apply_all(context: CloudContext, *, without: frozenset[str] = frozenset()) -> None:
+    """Apply every patch to moto, once per process.
+
+    Parameters
+    ----------
+    without
+        Names of patch functions to leave out: how the tests show that each is needed.
+    """
+    for patch in PATCHES:
+        if patch.__name__ not in without:
+            patch(context)

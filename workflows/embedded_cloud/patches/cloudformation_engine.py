@@ -1,0 +1,194 @@
+"""Changes to how moto reads templates and keeps stacks."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+from moto.cloudformation import parsing, responses
+from moto.cloudformation.models import CloudFormationBackend, Event, Stack
+from moto.core.exceptions import ServiceException
+from werkzeug.exceptions import HTTPException
+
+from workflows.embedded_cloud.patches.context import CloudContext
+
+
+def drop_no_value_in_lists(_context: CloudContext) -> None:
+    """AWS::NoValue in a list removes the element; moto leaves None there."""
+    original = parsing.clean_json
+
+    def clean_json(resource_json: Any, resources_map: Any) -> Any:
+        cleaned = original(resource_json, resources_map)
+        if isinstance(resource_json, list):
+            return [item for item in cleaned if item is not None]
+        return cleaned
+
+    parsing.clean_json = clean_json
+
+
+def split_default_lists(_context: CloudContext) -> None:
+    """Parameters of list type are lists, passed or defaulted; moto splits those that are passed."""
+    original = parsing.ResourceMap.load_parameters
+
+    def load_parameters(self: Any) -> None:
+        for name, slot in (self._template.get("Parameters") or {}).items():
+            kind = str(slot.get("Type", "String"))
+            default = slot.get("Default")
+            parsed = kind in ("Number", "CommaDelimitedList") or kind.startswith("List")
+            if parsed and default is not None and name not in self.input_parameters:
+                self.input_parameters = {**self.input_parameters, name: str(default)}
+        original(self)
+
+    parsing.ResourceMap.load_parameters = load_parameters
+
+
+def get_att_with_dots(_context: CloudContext) -> None:
+    """YAML's short form gives Fn::GetAtt as one string, "Resource.Attribute"; moto takes only the list."""
+    original = parsing.clean_json
+
+    def clean_json(resource_json: Any, resources_map: Any) -> Any:
+        if isinstance(resource_json, dict) and isinstance(resource_json.get("Fn::GetAtt"), str):
+            resource_json = {"Fn::GetAtt": resource_json["Fn::GetAtt"].split(".", 1)}
+        return original(resource_json, resources_map)
+
+    parsing.clean_json = clean_json
+
+
+def fail_stacks_as_aws_does(_context: CloudContext) -> None:
+    """A resource that cannot be created fails the stack, with an event that names it, and rolls it back.
+
+    moto answers the request with an error and keeps a stack that is for ever CREATE_IN_PROGRESS.
+    """
+    original_create = Stack.create_resources
+    original_update = Stack.update
+    original_parse_create = parsing.parse_and_create_resource
+    original_parse_update = parsing.parse_and_update_resource
+
+    def naming(original: Callable[..., Any]) -> Callable[..., Any]:
+        def parse(logical_id: str, resource_json: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(logical_id, resource_json, *args, **kwargs)
+            except Exception as error:
+                if not hasattr(error, "failed_resource"):
+                    error.failed_resource = (logical_id, resource_json.get("Type", ""))  # type: ignore[attr-defined]
+                raise
+
+        return parse
+
+    def create_resources(self: Any) -> None:
+        try:
+            original_create(self)
+        except Exception as error:
+            _record_failure(self, error, "CREATE_FAILED")
+            self._add_stack_event("ROLLBACK_IN_PROGRESS", resource_status_reason=_stack_reason(error))
+            with contextlib.suppress(Exception):
+                self.resource_map.delete()
+            # What is described of it later would otherwise be created on the way.
+            self.resource_map._resource_json_map = {}
+            self.template_dict.pop("Outputs", None)
+            self.output_map = self._create_output_map()
+            self._add_stack_event("ROLLBACK_COMPLETE")
+            self.status = "ROLLBACK_COMPLETE"
+            self.status_reason = _stack_reason(error)
+
+    def update(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            original_update(self, *args, **kwargs)
+        except Exception as error:
+            _record_failure(self, error, "UPDATE_FAILED")
+            self._add_stack_event("UPDATE_FAILED", resource_status_reason=_stack_reason(error))
+            self.status = "UPDATE_FAILED"
+            self.status_reason = _stack_reason(error)
+
+    parsing.parse_and_create_resource = naming(original_parse_create)
+    parsing.parse_and_update_resource = naming(original_parse_update)
+    Stack.create_resources = create_resources
+    Stack.update = update
+
+
+def retain_except_on_create(_context: CloudContext) -> None:
+    """DeletionPolicy RetainExceptOnCreate keeps a resource when its stack goes; moto knows Retain only."""
+    original = Stack.delete
+
+    def delete(self: Any) -> None:
+        for resource in self.resource_map._resource_json_map.values():
+            if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
+                resource["DeletionPolicy"] = "Retain"
+        original(self)
+
+    Stack.delete = delete
+
+
+def templates_at_our_own_address(_context: CloudContext) -> None:
+    """TemplateURL may point at this cloud's S3; moto takes the first part of 127.0.0.1 for a bucket."""
+    original = responses.get_stack_from_s3_url
+    ours = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d+/(?P<bucket>[^/]+)/(?P<key>.+)")
+
+    def get_stack_from_s3_url(template_url: str, account_id: str, partition: str) -> str:
+        match = ours.fullmatch(template_url)
+        url = f"https://{match['bucket']}.s3.amazonaws.com/{match['key']}" if match else template_url
+        return str(original(url, account_id=account_id, partition=partition))
+
+    responses.get_stack_from_s3_url = get_stack_from_s3_url
+
+
+def outputs_after_change_set(_context: CloudContext) -> None:
+    """A stack made by a change set has outputs; moto forgets to read them. `sam deploy` needs it."""
+    original = CloudFormationBackend.execute_change_set
+
+    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
+        original(self, change_set_name, stack_name)
+        for stack in self.stacks.values():
+            if stack.name == stack_name or change_set_name.startswith("arn:"):
+                stack._parse_template()
+                stack.output_map = stack._create_output_map()
+
+    CloudFormationBackend.execute_change_set = execute_change_set
+
+
+def _record_failure(stack: Any, error: Exception, status: str) -> None:
+    logical_id, resource_type = getattr(error, "failed_resource", (stack.name, "AWS::CloudFormation::Stack"))
+    stack.events.append(
+        Event(
+            stack_id=stack.stack_id,
+            stack_name=stack.name,
+            logical_resource_id=logical_id,
+            physical_resource_id="",
+            resource_type=resource_type,
+            resource_status=status,
+            resource_status_reason=_reason(error),
+            resource_properties=None,
+        )
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ServiceException):
+        return str(error.message)
+    if isinstance(error, HTTPException):
+        return str(getattr(error, "message", None) or error.description)
+    if isinstance(error, KeyError):
+        return f"Unresolved resource dependencies [{error.args[0]}] in the Resources block of the template"
+    return str(error) or type(error).__name__
+
+
+def _stack_reason(error: Exception) -> str:
+    failed = getattr(error, "failed_resource", None)
+    return (
+        f"The following resource(s) failed to create: [{failed[0]}]. {_reason(error)}"
+        if failed
+        else _reason(error)
+    )
+
+
+PATCHES = (
+    drop_no_value_in_lists,
+    split_default_lists,
+    get_att_with_dots,
+    fail_stacks_as_aws_does,
+    retain_except_on_create,
+    templates_at_our_own_address,
+    outputs_after_change_set,
+)

@@ -1,0 +1,91 @@
+"""Write the state machine to ``workflows/inference.asl.json``, or check that it is what would be written.
+
+``python -m workflows.state_machine.render [--check]``; the checked-in file is what template.yaml deploys, so
+that deploying needs no ``stepfunctions`` SDK.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from workflows.state_machine import RENDERED
+from workflows.state_machine.inference import inference
+
+_FIELD_ORDER = (
+    "Comment",
+    "ProcessorConfig",
+    "StartAt",
+    "Type",
+    "Resource",
+    "ItemsPath",
+    "ItemSelector",
+    "MaxConcurrency",
+    "Parameters",
+    "TimeoutSeconds",
+    "ErrorEquals",
+    "IntervalSeconds",
+    "MaxAttempts",
+    "BackoffRate",
+    "MaxDelaySeconds",
+    "JitterStrategy",
+    "ResultPath",
+    "OutputPath",
+    "Error",
+    "ErrorPath",
+    "Cause",
+    "CausePath",
+    "Retry",
+    "Catch",
+    "Next",
+    "End",
+    "ItemProcessor",
+    "States",
+)
+
+
+def render() -> str:
+    """The state machine as the file's text: fields in the order a reader expects, states in that of a run."""
+    return json.dumps(_ordered(inference()), indent=2) + "\n"
+
+
+def _ordered(value: object) -> object:
+    """A part of the machine with its fields in order; names of states and of parameters stay in theirs."""
+    if isinstance(value, list):
+        return [_ordered(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _field(name, value[name]) for name in sorted(value, key=_rank)}
+
+
+def _field(name: str, value: object) -> object:
+    if name in {"Parameters", "ItemSelector"}:
+        return value
+    if name == "States" and isinstance(value, dict):
+        return {state: _ordered(body) for state, body in value.items()}
+    return _ordered(value)
+
+
+def _rank(name: str) -> tuple[int, str]:
+    return (_FIELD_ORDER.index(name) if name in _FIELD_ORDER else len(_FIELD_ORDER), name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Render, or check; the exit code is 1 where the check finds a difference."""
+    parser = argparse.ArgumentParser(prog="python -m workflows.state_machine.render", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file differs")
+    check = parser.parse_args(arguments).check
+    text = render()
+    if not check:
+        RENDERED.write_text(text, encoding="utf-8")
+        return 0
+    if RENDERED.exists() and RENDERED.read_text(encoding="utf-8") == text:
+        return 0
+    sys.stderr.write(f"{RENDERED} is not what workflows/state_machine renders: run `make render`\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
