@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.lock)
 SOURCES := lambdas/functions model_prep workflows tests benchmarks
+VALIDATOR := build/node/node_modules/.bin/asl-validator
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format render lock clean
@@ -26,6 +27,28 @@ demo: $(READY) ## run the main job, end to end, on the embedded cloud
 
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest
+
+lint: $(READY) $(VALIDATOR) ## check style, types, imports, the template and the state machine
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m workflows.lint_template
+	$(BIN)/python -m workflows.state_machine.render --check
+	$(BIN)/python -m workflows.state_machine.validate $(VALIDATOR)
+
+$(VALIDATOR): workflows/state_machine/validator/package-lock.json
+	mkdir -p build/node
+	cp workflows/state_machine/validator/package*.json build/node/
+	npm ci --prefix build/node --silent --no-audit --no-fund
+	@touch $@
+
+format: $(READY) ## format the sources
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+render: $(READY) ## write workflows/inference.asl.json again from its Python
+	$(BIN)/python -m workflows.state_machine.render
 
 lock: $(READY) ## resolve the ranges of pyproject.toml again
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o lambdas/layer/requirements.lock

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lamella.client import Stack, explained, verify_model
+from lamella.client import Stack, explained
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import CHANNELS, STRATEGIES, RunRequest, check_name
 from lamella.inputs import known_suffix, read_batch
 from lamella.manifest import Manifest, read_manifest
 from lamella.planner import Capacity, choose
 from lamella.storage import Bucket, split_s3_uri
+from lamella.verify import verify_files
 
 _MANY = 2**40
 
@@ -48,7 +49,7 @@ def check_model(model: str, stack: Stack | None) -> Manifest:
         raise ModelError(
             f"there is no {directory}: make a model with 'lamella prep SOURCE --out {directory}'"
         )
-    return verify_model(directory)
+    return verify_files(directory)
 
 
 def check_plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ INIT_TIMEOUT_S = 60.0
 """AWS allows 10 s; here a gang of functions may initialise at once on two cores."""
 
 _MIB = 1 << 20
+_KILL_WAIT_S = 2.0
 
 
 class EnvironmentGoneError(Exception):
@@ -198,7 +200,13 @@ class ExecutionEnvironment:
             return True
 
     def _conclude(
-        self, invocation: Invocation, payload: bytes, error: str | None, *, died: bool = False
+        self,
+        invocation: Invocation,
+        payload: bytes,
+        error: str | None,
+        *,
+        died: bool = False,
+        release: bool = True,
     ) -> None:
         """Write the report and let the caller go; the lock is held."""
         duration_ms = (time.monotonic() - invocation.started_at) * 1000 if invocation.started_at else 0.0
@@ -210,8 +218,8 @@ class ExecutionEnvironment:
         self._current = None
         self._monitor.remove(self._watch)
         invocation.outcome = Outcome(payload, error, self._log.tail(self._log_start), died)
-        invocation.started.set()
-        invocation.finished.set()
+        if release:
+            _release(invocation)
 
     def _time_out(self, invocation: Invocation, limit_s: float) -> None:
         message = f"Task timed out after {limit_s:.2f} seconds"
@@ -221,8 +229,11 @@ class ExecutionEnvironment:
             self._log.write_line(f"{_now()} {invocation.request_id} {message}")
             payload = error_payload("Sandbox.Timedout", message, invocation.request_id)
             self._dead = True
-            self._conclude(invocation, payload, "Unhandled", died=True)
+            self._conclude(invocation, payload, "Unhandled", died=True, release=False)
         self._kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_KILL_WAIT_S)  # its connections are closed when the caller goes on
+        _release(invocation)
 
     def _wait_for_exit(self) -> None:
         self._supervisor.reap(self.process)
@@ -246,8 +257,7 @@ class ExecutionEnvironment:
             payload = error_payload("Runtime.ExitError", f"Runtime exited {words}", invocation.request_id)
             self._conclude(invocation, payload, "Unhandled", died=True)
         else:  # it died idle: the invocation never reached it
-            invocation.started.set()
-            invocation.finished.set()
+            _release(invocation)
 
     def _freeze(self) -> None:
         if not self._frozen:
@@ -305,6 +315,11 @@ class ExecutionEnvironment:
             "PYTHONPATH": os.pathsep.join([*libraries, str(config.runtime_directory)]),
         }
         return defaults | variables
+
+
+def _release(invocation: Invocation) -> None:
+    invocation.started.set()
+    invocation.finished.set()
 
 
 def _python_paths(layer: Path, version: str) -> list[str]:

@@ -149,7 +149,7 @@ class EmbeddedCloud:
         }
 
     def client(self, service: str, **config: Any) -> Any:
-        """Return a boto3 client for this cloud, the same for the same ``config``, which goes to botocore's Config."""
+        """Return a boto3 client for this cloud, one per ``config``, which goes to botocore's Config."""
         key = service, repr(sorted(config.items()))
         with self._lock:
             if key not in self._clients:

@@ -24,12 +24,12 @@ from botocore.exceptions import (
 )
 
 from lamella import errors, layout
-from lamella.errors import CloudError, InputError, LamellaError, ModelError, RunError
+from lamella.errors import CloudError, InputError, LamellaError, RunError
 from lamella.events import RunRequest
-from lamella.files import Directory
-from lamella.manifest import MANIFEST, Manifest, read_manifest
+from lamella.manifest import MANIFEST, Manifest
 from lamella.progress import LogFollower, WorkerProgress
 from lamella.storage import Bucket, split_s3_uri
+from lamella.verify import verify_files
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -168,7 +168,7 @@ class Stack:
             outputs["StateMachineArn"],
             tuple(groups),
             clients,
-            len(outputs["Slots"].split(",")) if "Slots" in outputs else None,
+            len(outputs["SlotNumbers"].split(",")) if "SlotNumbers" in outputs else None,
         )
 
     def files(self, prefix: str = "") -> Bucket:
@@ -186,31 +186,6 @@ class RunHandle:
     started_s: float
 
 
-def verify_model(directory: Path) -> Manifest:
-    """The manifest of a prepared model, every file of which was read and hashed.
-
-    Raises
-    ------
-    ModelError
-        If it is no prepared model, or a file is missing or not the one that was prepared; names it.
-    """
-    manifest = read_manifest(Directory(directory))
-    for name, stored in sorted(manifest.files.items()):
-        path = directory / name
-        try:
-            size, digest = path.stat().st_size, _sha256(path)
-        except OSError as error:
-            raise ModelError(
-                f"{path} of the model can't be read: {error.strerror}: prepare it again"
-            ) from error
-        if size != stored.bytes or digest != stored.sha256:
-            raise ModelError(
-                f"{path} is not the file that was prepared (its hash does not match the manifest): "
-                "copy the model again, or make it again with 'lamella prep'"
-            )
-    return manifest
-
-
 def upload_model(stack: Stack, directory: Path, verified: Manifest | None = None) -> str:
     """Put a prepared model into the stack's bucket, once; its S3 address.
 
@@ -220,14 +195,14 @@ def upload_model(stack: Stack, directory: Path, verified: Manifest | None = None
     Parameters
     ----------
     verified
-        What `verify_model` returned, if it was called just before.
+        What `lamella.verify.verify_files` returned, if it was called just before.
 
     Raises
     ------
     ModelError
-        As `verify_model`.
+        As `lamella.verify.verify_files`.
     """
-    manifest = verified or verify_model(directory)
+    manifest = verified or verify_files(directory)
     digest = _sha256(directory / MANIFEST)
     place = stack.files(f"{layout.MODELS}{digest[:32]}/")
     sizes = {name: stored.bytes for name, stored in sorted(manifest.files.items())}

@@ -16,7 +16,7 @@ from lamella.errors import RunError
 from lamella.plan import Plan, Range
 from lamella.tensors import bytes_tensor, metadata
 
-JsonUsage = dict[str, dict[str, float]]
+JsonUsage = dict[str, dict[str, int | float]]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class TestRun:
         data = bytearray(damaged.read_bytes())
         data[-1] ^= 0xFF
         damaged.write_bytes(data)
-        refused(lamella("run", model, "--input", batch), str(damaged), "hash does not match")
+        refused(lamella("run", model, "--input", batch), str(damaged), "sha256 differs")
 
     def test_no_such_input(self, lamella: Lamella, model: Path, tmp_path: Path) -> None:
         refused(

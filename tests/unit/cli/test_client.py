@@ -18,6 +18,7 @@ from lamella.errors import BatchError, CloudError, InputError, ModelError, PlanE
 from lamella.events import RunRequest, parse_request
 from lamella.layout import RunKeys
 from lamella.progress import LogFollower, WorkerProgress
+from lamella.verify import verify_files
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:lamella"
 GROUPS = ("/lamella/small", "/lamella/large")
@@ -29,7 +30,7 @@ TEMPLATE = {
         "BucketName": {"Value": "bucket"},
         "StateMachineArn": {"Value": MACHINE},
         "WorkerLogGroups": {"Value": ",".join(GROUPS)},
-        "Slots": {"Value": "0,1,2"},
+        "SlotNumbers": {"Value": "0,1,2"},
     },
 }
 
@@ -125,7 +126,7 @@ class TestUpload:
         gone = next((model / "cuts").iterdir())
         gone.unlink()
         with pytest.raises(ModelError, match=re.escape(str(gone))):
-            client.verify_model(model)
+            verify_files(model)
 
     def test_input_goes_by_its_hash_once(self, stack: Stack, batch: Path) -> None:
         digest = hashlib.sha256(batch.read_bytes()).hexdigest()

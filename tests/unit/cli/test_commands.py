@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from lamella.client import Clients, Stack, verify_model
+from lamella.client import Clients, Stack
 from lamella.errors import PlanError, RunError
 from lamella.manifest import Manifest
 from lamella.progress import WorkerProgress
+from lamella.verify import verify_files
 from workflows.cli import local, prep, tables
 from workflows.cli.app import build
 from workflows.cli.console import Output
@@ -259,7 +260,7 @@ def test_progress_is_for_terminals_only(capsys: pytest.CaptureFixture[str]) -> N
 class TestPlanCheck:
     @pytest.fixture
     def manifest(self, prepared: Path) -> Manifest:
-        return verify_model(prepared)
+        return verify_files(prepared)
 
     def test_more_workers_than_slots(self, manifest: Manifest) -> None:
         with pytest.raises(PlanError, match="8 workers need 8 slots and 3 are deployed"):

@@ -11,10 +11,10 @@ from safetensors.numpy import load_file
 import model_prep.writer
 from lamella.errors import ModelError, PlanError
 from lamella.manifest import Table, Tensor
+from lamella.verify import verify_files
 from model_prep.radixnet import RadixNet
 from model_prep.readers import open_source
 from model_prep.source import Source, SourceLayer
-from model_prep.verify import verify_files
 from model_prep.writer import write_model
 from tests.unit.prep.sources import dense_source, random_source
 from tests.unit.prep.stored import PreparedModel

@@ -10,12 +10,13 @@ from typing import Any
 from moto.awslambda.models import lambda_backends
 from moto.events.models import Rule
 from moto.sns.models import sns_backends
+from moto.sqs.models import sqs_backends
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from workflows.embedded_cloud.invocation import Invocation
 from workflows.embedded_cloud.patches.context import CloudContext
 
-_OURS = ("lambda", "states", "sns")
+_OURS = ("lambda", "states", "sns", "sqs")
 
 
 def rules_call_lambda_and_step_functions(context: CloudContext) -> None:
@@ -35,7 +36,8 @@ def rules_call_lambda_and_step_functions(context: CloudContext) -> None:
         if rest:
             remaining = Rule.__new__(Rule)
             remaining.__dict__.update(self.__dict__, targets=rest)
-            original(remaining, original_event, transform_input)
+            event = {"ingestion-time": original_event["time"], **original_event}
+            original(remaining, event, transform_input)
 
     Rule.send_to_targets = send_to_targets
 
@@ -49,6 +51,9 @@ def _send(context: CloudContext, target: dict[str, Any], event: dict[str, Any]) 
         context.functions.invoke_async(function, Invocation(payload.encode()))
     elif service == "states":
         stepfunctions_parser_backends[account][region].start_execution(arn, None, payload)
+    elif service == "sqs":
+        group = (target.get("SqsParameters") or {}).get("MessageGroupId")
+        sqs_backends[account][region].send_message(resource, payload, group_id=group)
     else:
         sns_backends[account][region].publish(payload, arn=arn)
 
@@ -57,6 +62,7 @@ def target_input(target: dict[str, Any], event: dict[str, Any]) -> str:
     """Return what a target is given for an event, as JSON text."""
     if "Input" in target:
         return str(target["Input"])
+    event = {key: value for key, value in event.items() if key != "ingestion-time"}
     moment = event.get("time")
     if isinstance(moment, (int, float)):
         text = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

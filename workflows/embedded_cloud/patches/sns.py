@@ -27,7 +27,7 @@ class BatchRequestTooLong(SNSException):  # type: ignore[misc]
 def deliver_to_every_subscription(_context: CloudContext) -> None:
     """Moto delivers to the first hundred subscriptions of a topic, and keeps every message for ever.
 
-    It also tries the filter policy of each; here those that want one attribute to be a given string are found by it.
+    It also tries the filter policy of each; here most are found by the attribute that they ask for.
     """
     routes: dict[str, Routes] = {}
 

@@ -198,7 +198,8 @@ def send_to_store(
     delay_s = int(queue.delay_seconds if delay_s is None else delay_s)
     if delay_s > sqs_models.MAXIMUM_MESSAGE_DELAY:
         raise InvalidParameterValue(
-            f"Value {delay_s} for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <= 900."
+            f"Value {delay_s} for parameter DelaySeconds is invalid. "
+            "Reason: DelaySeconds must be >= 0 and <= 900."
         )
     if message_bytes(body, attributes) > queue.maximum_message_size:
         raise InvalidParameterValue(

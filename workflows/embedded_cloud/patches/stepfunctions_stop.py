@@ -102,7 +102,7 @@ def describe_executions_as_json(_context: CloudContext) -> None:
     def details(self: Any) -> Any:
         found = original_details(self)
         if isinstance(found.start_time, datetime.datetime):
-            moment = found.start_time.astimezone(datetime.timezone.utc)
+            moment = found.start_time.astimezone(datetime.UTC)
             found.start_time = moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
         return found
 
