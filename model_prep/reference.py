@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,11 @@ SAMPLES_AT_ONCE = 2048
 _DENSE = 0.25
 
 
-def plain_scipy(source: Source, batch: sparse.csr_array[Any, tuple[int, int]]) -> NDArray[np.float32]:
+def plain_scipy(
+    source: Source,
+    batch: sparse.csr_array[Any, tuple[int, int]],
+    observe: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
     """Run a batch through a model, one layer in memory at a time.
 
     scipy's products take a row's sum over ascending columns in float32. Where activations are mostly zero
@@ -26,6 +31,8 @@ def plain_scipy(source: Source, batch: sparse.csr_array[Any, tuple[int, int]]) -
     Parameters
     ----------
     batch : (samples, features)
+    observe
+        Called after each layer with how many layers are done, and how many samples are not all zero.
 
     Returns
     -------
@@ -43,8 +50,10 @@ def plain_scipy(source: Source, batch: sparse.csr_array[Any, tuple[int, int]]) -
         sparse.csr_array(batch[first : first + SAMPLES_AT_ONCE].T.astype(np.float32))
         for first in range(0, samples, SAMPLES_AT_ONCE)
     ]
-    for layer in source:
+    for done, layer in enumerate(source, start=1):
         blocks = [_forward(layer, block) for block in blocks]
+        if observe:
+            observe(done, sum(len(np.unique(block.indices)) for block in blocks))
     if not blocks:
         return np.zeros((0, layer.outputs), np.float32)
     return np.concatenate([block.toarray().T for block in blocks])

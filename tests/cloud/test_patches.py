@@ -241,7 +241,12 @@ def test_publish_status_changes(cloud: EmbeddedCloud) -> None:
     stopped = start(cloud, slow)
     cloud.client("stepfunctions").stop_execution(executionArn=stopped)
     events: list[dict[str, Any]] = []
-    wait_until(lambda: events.extend(json.loads(m["Body"]) for m in receive(cloud, url)) or len(events) >= 8)
+
+    def all_arrived() -> bool:
+        events.extend(json.loads(message["Body"]) for message in receive(cloud, url))
+        return len({(event["detail"]["executionArn"], event["detail"]["status"]) for event in events}) == 8
+
+    wait_until(all_arrived)
     assert {event["detail-type"] for event in events} == {"Step Functions Execution Status Change"}
     ended = {e["detail"]["status"]: e["detail"] for e in events if e["detail"]["status"] != "RUNNING"}
     assert set(ended) == {"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
@@ -308,6 +313,13 @@ def test_get_att_with_dots(cloud: EmbeddedCloud) -> None:
     outputs = {"Arn": {"Value": {"Fn::Join": ["", [{"Fn::GetAtt": "Q.Arn"}]]}}}
     stack = create_stack(cloud, {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": outputs})
     assert stack["Outputs"]["Arn"].startswith("arn:aws:sqs:")
+
+
+def test_refuse_outputs_of_undefined_resources(cloud: EmbeddedCloud) -> None:
+    for reference in (["Nothing", "Arn"], "Nothing.Arn"):
+        outputs = {"Arn": {"Value": {"Fn::GetAtt": reference}}}
+        with pytest.raises(ClientError, match="undefined resource Nothing"):
+            create_stack(cloud, {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": outputs})
 
 
 def test_fail_stacks_as_aws_does(cloud: EmbeddedCloud) -> None:
@@ -541,6 +553,18 @@ def test_constant_time_queues(cloud: EmbeddedCloud) -> None:
     assert counts["ApproximateNumberOfMessages"] == "1000"
 
 
+def test_refuse_batches_that_are_too_long(cloud: EmbeddedCloud) -> None:
+    sqs, url = cloud.client("sqs"), make_queue(cloud)
+    binary = {"b": {"DataType": "Binary", "BinaryValue": b"x" * 400_000}}
+    entries = [{"Id": i, "MessageBody": "y" * 100_000, "MessageAttributes": binary} for i in "abc"]
+    assert len(sqs.send_message_batch(QueueUrl=url, Entries=entries[:2])["Successful"]) == 2
+    with pytest.raises(ClientError, match="BatchRequestTooLong"):
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+    with pytest.raises(ClientError, match="shorter than"):
+        sqs.send_message(QueueUrl=url, MessageBody="ü" * 600_000)
+    assert len(receive(cloud, url)) == 2
+
+
 def test_a_message_wakes_a_long_poll(cloud: EmbeddedCloud) -> None:
     sqs, url = cloud.client("sqs"), make_queue(cloud)
     delays = []
@@ -651,7 +675,7 @@ def test_refuse_messages_that_are_too_long(cloud: EmbeddedCloud) -> None:
 def test_conditional_writes_are_atomic(sample: Sample) -> None:
     cloud, bucket = sample.cloud, sample.outputs["BucketName"]
     clients = [cloud.client("s3")] * 6
-    refused: list[dict[str, Any]] = []
+    refused: list[Any] = []
 
     def put(client: Any, key: str, **condition: str) -> str | None:
         request = {"Bucket": bucket, "Key": key, "Body": uuid.uuid4().bytes, **condition}

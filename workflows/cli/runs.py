@@ -84,16 +84,6 @@ def run_to_end(
     return FinishedRun(handle, answer)
 
 
-def live_samples(handle: RunHandle) -> dict[int, int]:
-    """How many samples were live after each layer that ended a step: the most that any worker saw."""
-    live: dict[int, int] = {}
-    for worker in client.details(handle)["workers_detail"]:
-        for step in worker["steps"]:
-            done = int(step["layer"]) + 1
-            live[done] = max(live.get(done, 0), int(step["live"]))
-    return live
-
-
 def _stop_quietly(handle: RunHandle) -> None:
     try:
         client.stop(handle)

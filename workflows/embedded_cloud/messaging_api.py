@@ -20,11 +20,17 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 from workflows.embedded_cloud.lambda_api import ACCOUNT_ID, StartResponse
-from workflows.embedded_cloud.patches.sqs import receive_from_store, send_to_store, still_connected
+from workflows.embedded_cloud.patches.sqs import (
+    BATCH_BYTES,
+    message_bytes,
+    receive_from_store,
+    send_to_store,
+    still_connected,
+)
 
 _TARGET = "AmazonSQS."
 _BATCH_ENTRIES = 10
-_BATCH_BYTES = 1_048_576
+_LONGEST_DELAY_S = 900
 _LONGEST_WAIT_S = 20
 _SNS_NAMESPACE = "http://sns.amazonaws.com/doc/2010-03-31/"
 _SYSTEM_ATTRIBUTES: Mapping[str, Callable[[Any], str]] = {
@@ -90,12 +96,16 @@ class MessagingApi:
         known = {"Id", "MessageBody", "MessageAttributes", "DelaySeconds"}
         if any(set(entry) - known for entry in entries):
             raise LeaveToMotoError
-        size = sum(
-            len(json.dumps(entry)) for entry in entries
-        )  # an upper bound, but for characters beyond ASCII
-        if 4 * size > _BATCH_BYTES and _batch_bytes(entries) > _BATCH_BYTES:
-            raise LeaveToMotoError
         decoded = [(entry, _decode(entry.get("MessageAttributes"))) for entry in entries]
+        # Everything is checked before anything is sent: what is left to moto must not be sent twice.
+        sizes = [message_bytes(entry["MessageBody"], attributes) for entry, attributes in decoded]
+        delays = [entry.get("DelaySeconds") or 0 for entry in entries]
+        if (
+            sum(sizes) > BATCH_BYTES
+            or max(sizes) > queue.maximum_message_size
+            or max(delays) > _LONGEST_DELAY_S
+        ):
+            raise LeaveToMotoError
         return {
             "Successful": [
                 {
@@ -163,12 +173,6 @@ def _check_batch(entries: list[dict[str, Any]]) -> None:
     ids = {entry["Id"] for entry in entries}
     if not 1 <= len(entries) <= _BATCH_ENTRIES or len(ids) != len(entries):
         raise LeaveToMotoError
-
-
-def _batch_bytes(entries: list[dict[str, Any]]) -> int:
-    from workflows.embedded_cloud.patches.sqs import message_bytes
-
-    return sum(message_bytes(e["MessageBody"], _decode(e.get("MessageAttributes"))) for e in entries)
 
 
 def _decode(attributes: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -39,6 +39,8 @@ def test_the_same_bits_are_exact(samples: Samples, expected: NDArray[np.float32]
     found = verdict(expected, samples, tmp_path)
     assert (found.exact, found.different, found.official) == (True, 0, None)
     assert 0 < found.categories <= 40
+    assert sorted(found.live) == [1, 2]
+    assert found.live[2] == found.categories
 
 
 def test_one_bit_is_not(samples: Samples, expected: NDArray[np.float32], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from moto.cloudformation import parsing, responses
+from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend, Event, Stack
 from moto.core.exceptions import ServiceException
 from werkzeug.exceptions import HTTPException
@@ -54,6 +55,24 @@ def get_att_with_dots(_context: CloudContext) -> None:
         return original(resource_json, resources_map)
 
     parsing.clean_json = clean_json
+
+
+def refuse_outputs_of_undefined_resources(_context: CloudContext) -> None:
+    """An output of a resource that is not there is a validation error; moto answers with error 500."""
+    original = parsing.ResourceMap.validate_outputs
+
+    def validate_outputs(self: Any) -> None:
+        for output in (self._template.get("Outputs") or {}).values():
+            value = output.get("Value")
+            reference = value.get("Fn::GetAtt") if isinstance(value, dict) else None
+            if isinstance(reference, str):
+                reference = value["Fn::GetAtt"] = reference.split(".", 1)
+            if reference and reference[0] not in self._resource_json_map:
+                missing = f"instance of Fn::GetAtt references undefined resource {reference[0]}"
+                raise ValidationError(message=f"Template error: {missing}")
+        original(self)
+
+    parsing.ResourceMap.validate_outputs = validate_outputs
 
 
 def fail_stacks_as_aws_does(_context: CloudContext) -> None:
@@ -187,6 +206,7 @@ PATCHES = (
     drop_no_value_in_lists,
     split_default_lists,
     get_att_with_dots,
+    refuse_outputs_of_undefined_resources,
     fail_stacks_as_aws_does,
     retain_except_on_create,
     templates_at_our_own_address,

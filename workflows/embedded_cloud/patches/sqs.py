@@ -13,12 +13,14 @@ from typing import Any
 from flask import has_request_context, request
 from moto.core.common_models import BaseModel
 from moto.sqs import models as sqs_models
-from moto.sqs.exceptions import InvalidParameterValue, ReceiptHandleIsInvalid
+from moto.sqs.exceptions import BatchRequestTooLong, InvalidParameterValue, ReceiptHandleIsInvalid
 from moto.sqs.models import Queue, SQSBackend
 
 from workflows.embedded_cloud.patches.context import CloudContext
 from workflows.embedded_cloud.patches.queue_store import QueueStore
 
+BATCH_BYTES = 1_048_576
+"""Of a batch: docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html."""
 _MAXIMUM_VISIBILITY_S = 43_200
 
 
@@ -162,6 +164,22 @@ def constant_time_queues(_context: CloudContext) -> None:
     SQSBackend.purge_queue = purge_queue
 
 
+def refuse_batches_that_are_too_long(_context: CloudContext) -> None:
+    """A batch counts in bytes and with its attributes; moto counts characters of bodies."""
+    original = SQSBackend.send_message_batch
+
+    def send_message_batch(self: Any, queue_name: str, entries: dict[str, dict[str, Any]]) -> Any:
+        total = sum(
+            message_bytes(entry["MessageBody"], entry.get("MessageAttributes") or {})
+            for entry in entries.values()
+        )
+        if total > BATCH_BYTES:
+            raise BatchRequestTooLong(total)
+        return original(self, queue_name, entries)
+
+    SQSBackend.send_message_batch = send_message_batch
+
+
 def _caller_still_there() -> Callable[[], bool]:
     return still_connected(request.environ.get("werkzeug.socket") if has_request_context() else None)
 
@@ -256,4 +274,4 @@ def receive_from_store(
     return answer
 
 
-PATCHES = (forget_models, constant_time_queues)
+PATCHES = (forget_models, constant_time_queues, refuse_batches_that_are_too_long)
