@@ -124,3 +124,13 @@ def is_running(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def logged(cloud: EmbeddedCloud, group: str) -> list[str]:
+    """Lines of a log group; none if it does not exist yet."""
+    client = cloud.client("logs")
+    try:
+        found = client.filter_log_events(logGroupName=group)["events"]
+    except client.exceptions.ResourceNotFoundException:
+        return []
+    return [event["message"] for event in found]

@@ -13,18 +13,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.cloud.conftest import Sample
-from tests.cloud.helpers import RUNTIME, invoke, is_running, make_function, wait_until
+from tests.cloud.helpers import RUNTIME, invoke, is_running, logged, make_function, wait_until
 from workflows.embedded_cloud import EmbeddedCloud, EmbeddedCloudError
 from workflows.embedded_cloud.interpreters import find_interpreter, running_version
-
-
-def logged(cloud: EmbeddedCloud, group: str) -> list[str]:
-    client = cloud.client("logs")
-    try:
-        found = client.filter_log_events(logGroupName=group)["events"]
-    except client.exceptions.ResourceNotFoundException:
-        return []
-    return [event["message"] for event in found]
 
 
 def other_runtime() -> str | None:

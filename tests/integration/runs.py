@@ -18,14 +18,16 @@ from lamella.events import RunRequest
 
 def begin(stack: Stack, model: Path | str, batch: Path | str, **fields: Any) -> RunHandle:
     """Upload what is local, and start."""
-    return client.start(
-        stack,
+    run = client.new_run(stack)
+    client.start(
+        run,
         RunRequest(
             model=model if isinstance(model, str) else client.upload_model(stack, model),
             input=batch if isinstance(batch, str) else client.upload_input(stack, batch),
             **fields,
         ),
     )
+    return run
 
 
 def outcome(handle: RunHandle) -> dict[str, Any]:

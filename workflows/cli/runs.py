@@ -60,10 +60,11 @@ def run_to_end(
     LamellaError
         As `lamella.client.summary` and `lamella.client.fetch`.
     """
-    handle = client.start(stack, request)
+    handle = client.new_run(stack)
     progress = RunProgress(f"run {handle.run_id}")
-    output.say(f"run {handle.run_id} started")
     try:
+        client.start(handle, request)
+        output.say(f"run {handle.run_id} started")
         with shown(progress, output):
             client.watch(
                 handle,

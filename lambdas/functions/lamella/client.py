@@ -178,12 +178,16 @@ class Stack:
 
 @dataclass(frozen=True)
 class RunHandle:
-    """A run that was started."""
+    """A run that was started, or is about to be."""
 
     stack: Stack
     run_id: str
-    execution_arn: str
     started_s: float
+
+    @property
+    def execution_arn(self) -> str:
+        """As the machine and the name make it (Service Authorization Reference, Step Functions)."""
+        return f"{self.stack.state_machine_arn.replace(':stateMachine:', ':execution:')}:{self.run_id}"
 
 
 def upload_model(stack: Stack, directory: Path, verified: Manifest | None = None) -> str:
@@ -227,16 +231,19 @@ def new_run_id(now_s: float | None = None) -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now_s))}-{secrets.token_hex(3)}"
 
 
-def start(stack: Stack, request: RunRequest, run_id: str | None = None) -> RunHandle:
+def new_run(stack: Stack) -> RunHandle:
+    """A run to be started with `start`; so it can be stopped even while it is being started."""
+    now_s = time.time()
+    return RunHandle(stack, new_run_id(now_s), now_s)
+
+
+def start(run: RunHandle, request: RunRequest) -> None:
     """Start a run."""
-    started_s = time.time()
-    name = run_id or new_run_id(started_s)
     asked = request.model_dump(exclude_defaults=True)
-    with explained(f"starting run {name}"):
-        answer = stack.clients.stepfunctions.start_execution(
-            stateMachineArn=stack.state_machine_arn, name=name, input=json.dumps(asked)
+    with explained(f"starting run {run.run_id}"):
+        run.stack.clients.stepfunctions.start_execution(
+            stateMachineArn=run.stack.state_machine_arn, name=run.run_id, input=json.dumps(asked)
         )
-    return RunHandle(stack, name, answer["executionArn"], started_s)
 
 
 def watch(

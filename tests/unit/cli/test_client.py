@@ -19,6 +19,8 @@ from lamella.events import RunRequest, parse_request
 from lamella.layout import RunKeys
 from lamella.progress import LogFollower, WorkerProgress
 from lamella.verify import verify_files
+from workflows.cli.console import Output
+from workflows.cli.runs import run_to_end
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:lamella"
 GROUPS = ("/lamella/small", "/lamella/large")
@@ -50,7 +52,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 @pytest.fixture
 def run(stack: Stack) -> RunHandle:
-    return RunHandle(stack, RUN, EXECUTION, time.time())
+    return RunHandle(stack, RUN, time.time())
 
 
 def keys(stack: Stack) -> list[str]:
@@ -150,9 +152,9 @@ class TestUpload:
 
 
 class TestStart:
-    def test_sends_what_was_asked(self, stack: Stack) -> None:
+    def test_sends_what_was_asked(self, run: RunHandle) -> None:
         request = RunRequest(model="s3://bucket/models/m/", input="s3://bucket/i.npy", workers=8)
-        with Stubber(stack.clients.stepfunctions) as stub:
+        with Stubber(run.stack.clients.stepfunctions) as stub:
             asked = {"model": "s3://bucket/models/m/", "input": "s3://bucket/i.npy", "workers": 8}
             assert parse_request(asked) == request
             stub.add_response(
@@ -160,8 +162,23 @@ class TestStart:
                 {"executionArn": EXECUTION, "startDate": "2026-11-24"},
                 {"stateMachineArn": MACHINE, "name": RUN, "input": json.dumps(asked)},
             )
-            handle = client.start(stack, request, RUN)
-        assert (handle.run_id, handle.execution_arn) == (RUN, EXECUTION)
+            client.start(run, request)
+        assert run.execution_arn == EXECUTION
+
+    def test_interrupted_while_being_started_it_is_stopped_all_the_same(
+        self, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stopped: list[str] = []
+
+        def interrupted(run: RunHandle, request: RunRequest) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(client, "start", interrupted)
+        monkeypatch.setattr(client, "stop", lambda run: stopped.append(run.execution_arn))
+        request = RunRequest(model="s3://bucket/models/m/", input="s3://bucket/i.npy")
+        with pytest.raises(KeyboardInterrupt):
+            run_to_end(stack, request, Output(as_json=True), destination=None, local=True)
+        assert [arn.startswith(EXECUTION.removesuffix(RUN)) for arn in stopped] == [True]
 
     def test_run_ids_sort_by_time(self) -> None:
         names = [client.new_run_id(now_s) for now_s in (0, 1.5, 1e9, 2e9)]

@@ -159,7 +159,7 @@ def sns_topic_policy(_context: CloudContext) -> None:
         def create(cls, wanted: Wanted) -> str:
             for arn in wanted.properties["Topics"]:
                 backend = sns_backends[wanted.account_id][wanted.region]
-                backend.set_topic_attribute(arn, "Policy", _as_text(wanted.properties["PolicyDocument"]))
+                backend.set_topic_attribute(arn, "policy", _as_text(wanted.properties["PolicyDocument"]))
             return wanted.name
 
     _define(TopicPolicy)
