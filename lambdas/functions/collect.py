@@ -16,4 +16,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     request = CollectEvent.model_validate(event)
     runtime.begin(context, run=request.run, attempt=request.attempt)
     collect_run(request, runtime)
+    runtime.logger.info("collected")
     return {"run": request.run, "attempt": request.attempt}

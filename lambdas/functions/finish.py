@@ -15,4 +15,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Finish a run; the answer is the execution's output, or the error that it fails with."""
     request = FinishEvent.model_validate(event)
     runtime.begin(context, run=request.run)
-    return finish_run(request, runtime)
+    answer = finish_run(request, runtime)
+    runtime.logger.info("finished", answer=answer)
+    return answer

@@ -15,4 +15,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Plan a run."""
     request = PlanEvent.model_validate(event)
     runtime.begin(context, run=request.run)
-    return plan_run(request, runtime).model_dump()
+    answer = plan_run(request, runtime).model_dump()
+    runtime.logger.info("planned", **answer)
+    return answer

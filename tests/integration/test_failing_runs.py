@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lamella import client
 from lamella.client import RunHandle, Stack
+from lamella.events import RunRequest
 from lamella.files import Directory
 from lamella.manifest import read_manifest
 from model_prep.readers import open_source
@@ -125,6 +126,19 @@ def test_a_stopped_execution_ends_its_workers_and_frees_its_slots(
     assert outcome(run)["status"] == "ABORTED"
     until(lambda: stack.files().exists(f"runs/{run.run_id}/summary.json"), seconds=25)
     assert_nothing_is_left(cloud, run)
+
+
+def test_a_run_that_is_stopped_while_it_is_planned_leases_nothing(
+    stack: Stack, long_model: Path, batch: Path
+) -> None:
+    run = client.new_run(stack)
+    stack.files().write(f"runs/{run.run_id}/abort", b"ABORTED")
+    model, source = client.upload_model(stack, long_model), client.upload_input(stack, batch)
+    client.start(run, RunRequest(model=model, input=source, strategy="rows", workers=WORKERS))
+    ended = outcome(run)
+    assert (ended["status"], ended["error"]) == ("FAILED", "RunAborted")
+    assert "was stopped while it was being planned" in ended["cause"]
+    assert not [hold for hold in held_slots(stack).values() if hold["run"] == run.run_id]
 
 
 def test_a_worker_that_hangs_is_named_though_it_can_say_nothing(long_model: Path, batch: Path) -> None:

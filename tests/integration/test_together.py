@@ -57,9 +57,15 @@ def test_model_and_input_alone_are_enough(
         ({"workers": 33, "strategy": "rows"}, "PlanError", "no cut for 33 workers"),
         ({"workers": 5000, "strategy": "rows"}, "PlanError", "more than the 256 rows"),
         ({"samples": 3}, "BatchError", "400"),
-        ({"model": "s3://{bucket}/nowhere"}, "ModelError", "is not a prepared model"),
-        ({"input": "s3://{bucket}/nowhere.npy"}, "BatchError", "upload the input, or correct its address"),
-        ({"input": "s3://{bucket}/x.docx"}, "BatchError", "is no input format"),
+        ({"model": "s3://{bucket}/models/nowhere"}, "ModelError", "is not a prepared model"),
+        (
+            {"input": "s3://{bucket}/inputs/nowhere.npy"},
+            "BatchError",
+            "upload the input, or correct",
+        ),
+        ({"input": "s3://{bucket}/inputs/x.docx"}, "BatchError", "is no input format"),
+        ({"model": "s3://elsewhere/m"}, "InputError", "copy it below s3://{bucket}/models/"),
+        ({"input": "s3://{bucket}/runs/x.npy"}, "InputError", "copy it below s3://{bucket}/inputs/"),
     ],
 )
 def test_bad_input_ends_in_fail_before_any_worker_is_launched(
@@ -73,7 +79,7 @@ def test_bad_input_ends_in_fail_before_any_worker_is_launched(
     run = begin(stack, model, source, **given)
     ended = outcome(run)
     assert (ended["status"], ended.get("error")) == ("FAILED", error), ended
-    assert says in ended["cause"]
+    assert says.format(bucket=stack.bucket) in ended["cause"]
     assert "\n" not in ended["cause"]
     assert "Worker" not in states_entered(run)
 

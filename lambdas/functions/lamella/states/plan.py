@@ -8,10 +8,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.config import Config
-from lamella.errors import BatchError, ModelError
+from lamella.errors import BatchError, InputError, ModelError, RunAborted
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, known_suffix, read_batch
-from lamella.layout import RunKeys
+from lamella.layout import INPUTS, MODELS, RunKeys
 from lamella.leases import SlotLeases
 from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
 from lamella.plan import Assignment, Plan, SnsAddress, Task
@@ -77,7 +77,16 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
 
 
 def _model_files(runtime: Runtime, request: RunRequest) -> Bucket:
+    _check_place("model", request.model, runtime.config.bucket, MODELS)
     return folder(runtime.s3, request.model.removesuffix(MANIFEST))
+
+
+def _check_place(what: str, uri: str, bucket: str, prefix: str) -> None:
+    """Refuse what this stack's functions have no permission to read."""
+    if not uri.startswith(f"s3://{bucket}/{prefix}"):
+        raise InputError(
+            f"the {what} {uri} can't be read by this stack: copy it below s3://{bucket}/{prefix}"
+        )
 
 
 def _read_model(model: Bucket) -> tuple[Manifest, str]:
@@ -101,6 +110,7 @@ def _read_model(model: Bucket) -> tuple[Manifest, str]:
 
 
 def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Batch:
+    _check_place("input", request.input, runtime.config.bucket, INPUTS)
     known_suffix(request.input)
     bucket, key = split_s3_uri(request.input)
     try:
@@ -120,6 +130,10 @@ def _lease(runtime: Runtime, run: str, plan: Plan, deadline_s: float) -> SnsAddr
     leases = SlotLeases(runtime.s3, config.bucket, time.time, time.sleep)
     # A worker that starts at the deadline's last moment may run for its function's whole time.
     slots = leases.take(run, plan.workers, config.slots, deadline_s + config.worker_timeout_s)
+    # Finish writes the mark and then looks for slots: whichever of the two comes later sees the other.
+    if runtime.bucket.exists(RunKeys(run).abort):
+        leases.release(run)
+        raise RunAborted(f"run {run} was stopped while it was being planned")
     return SnsAddress(config.topic_arn, slots, tuple(config.slot_queue(slot) for slot in slots))
 
 
