@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lamella.errors import InputError, ModelError
 from lamella.files import checked_path
 from model_prep.readers.matrix_file import SUFFIXES, read_matrix, read_vector
-from model_prep.readers.safetensors_file import Tensors, open_tensors
+from model_prep.readers.tensors import Tensors, open_tensors
 from model_prep.source import Source, SourceLayer, source_layer
 
 if TYPE_CHECKING:
