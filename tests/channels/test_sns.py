@@ -39,7 +39,15 @@ class TestSns(ChannelContract):
         urls = tuple(sqs.get_queue_url(QueueName=f"{stack.name}-slot-{slot}")["QueueUrl"] for slot in slots)
         (topic,) = [t["TopicArn"] for t in sns.list_topics()["Topics"] if f":{stack.name}-" in t["TopicArn"]]
         address = SnsAddress(topic, slots, urls)
-        yield lambda workers: [SnsChannel(sns, sqs, address, worker) for worker in range(workers)]
+        ends: list[SnsChannel] = []
+
+        def make(workers: int) -> Sequence[SnsChannel]:
+            ends.extend(SnsChannel(sns, sqs, address, worker) for worker in range(workers))
+            return ends
+
+        yield make
+        for end in ends:
+            end.close()
         drain(sqs, urls, time.monotonic, time.sleep)
 
     def test_draining_leaves_nothing_not_even_what_is_held(self, gang: Gang, cloud: EmbeddedCloud) -> None:
