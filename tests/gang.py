@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.abort import AbortWatch
 from lamella.activations import Activations
 from lamella.channels.memory import MemoryChannel, MemoryHub
 from lamella.engine import StepRecord, run_task
@@ -79,5 +80,5 @@ def _mailbox(hub: MemoryHub, worker: int) -> Mailbox:
         worker,
         clock=time.time,
         deadline_s=time.time() + 60,
-        check_abort=lambda: None,
+        watch=AbortWatch("run", lambda: False, time.time),
     )

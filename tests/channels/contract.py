@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from lamella.abort import LOOK_EVERY_S, AbortWatch
 from lamella.channels import Channel, Delivery
 from lamella.errors import DeadlineExceeded, RunAborted
 from lamella.mailbox import Mailbox
@@ -24,7 +25,7 @@ def mailbox(
     run: str = "run",
     attempt: int = 1,
     seconds: float = 20.0,
-    check_abort: Callable[[], None] = lambda: None,
+    aborted: Callable[[], bool] = lambda: False,
 ) -> Mailbox:
     return Mailbox(
         channel,
@@ -33,7 +34,7 @@ def mailbox(
         worker,
         clock=time.time,
         deadline_s=time.time() + seconds,
-        check_abort=check_abort,
+        watch=AbortWatch(run, aborted, time.time),
     )
 
 
@@ -149,11 +150,7 @@ class ChannelContract:
 
     def test_an_abort_ends_the_wait(self, gang: Gang) -> None:
         (_, b) = gang(2)
-
-        def check() -> None:
-            raise RunAborted("ended")
-
         began = time.monotonic()
         with pytest.raises(RunAborted):
-            mailbox(b, 1, check_abort=check).collect(1, 0, [0])
-        assert time.monotonic() - began < 8
+            mailbox(b, 1, aborted=lambda: time.monotonic() - began > 1).collect(1, 0, [0])
+        assert time.monotonic() - began < 1 + LOOK_EVERY_S + 1.5

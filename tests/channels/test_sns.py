@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lamella.abort import LOOK_EVERY_S
 from lamella.channels import Delivery
 from lamella.channels.drain import drain
 from lamella.channels.sns import (
@@ -22,7 +23,6 @@ from lamella.channels.sns import (
 )
 from lamella.client import Stack
 from lamella.errors import CloudError
-from lamella.mailbox import LONGEST_WAIT_S
 from lamella.plan import SnsAddress
 from lamella.usage import billed_requests
 from tests.channels.contract import ChannelContract, Gang
@@ -156,7 +156,7 @@ def test_a_deletion_does_not_wait_for_the_visibility_to_end(monkeypatch: pytest.
     now[0] += DELETE_WITHIN_S
     end.acknowledge([])
     assert sqs.batches == [["old"]]
-    assert DELETE_WITHIN_S + LONGEST_WAIT_S < VISIBILITY_S
+    assert DELETE_WITHIN_S + LOOK_EVERY_S < VISIBILITY_S
 
 
 def test_what_never_succeeds_is_an_error() -> None:

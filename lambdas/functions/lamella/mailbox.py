@@ -13,13 +13,13 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from lamella.abort import AbortWatch
 from lamella.channels import Channel
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 
 # magic, run, attempt, layer, first sample of the micro-batch, source, chunk, chunks, checksum
 _HEADER = struct.Struct("<4s8sHIIHHHI")
 _MAGIC = b"LML1"
-LONGEST_WAIT_S = 5.0  # how late an abort mark is seen
 
 _log = logging.getLogger(__name__)
 
@@ -85,8 +85,8 @@ class Mailbox:
         Unix time, seconds.
     deadline_s
         When to give up waiting, on that clock.
-    check_abort
-        Raises `RunAborted` if the run is over; called at least every `LONGEST_WAIT_S` of waiting.
+    watch
+        Ends a wait whose run is over.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class Mailbox:
         *,
         clock: Callable[[], float],
         deadline_s: float,
-        check_abort: Callable[[], None],
+        watch: AbortWatch,
     ) -> None:
         self._channel, self._run, self._attempt, self._worker = channel, run_digest(run), attempt, worker
-        self._clock, self._deadline_s, self._check_abort = clock, deadline_s, check_abort
+        self._clock, self._deadline_s, self._watch = clock, deadline_s, watch
         self._chunks: dict[Key, dict[int, Message]] = {}
         self._taken: set[Key] = set()
 
@@ -133,18 +133,15 @@ class Mailbox:
         missing = {(layer, first_sample, source) for source in sources}
         wanted = frozenset(missing)
         missing = {key for key in missing if not self._complete(key)}
-        last_check = self._clock()
         while missing:
-            now = self._clock()
-            if now >= self._deadline_s:
+            self._watch.check()
+            left_s = self._deadline_s - self._clock()
+            if left_s <= 0:
                 late = ", ".join(str(source) for _, _, source in sorted(missing))
                 raise DeadlineExceeded(
                     f"layer {layer} waited in vain for worker {late} until the run's deadline"
                 )
-            if now - last_check >= LONGEST_WAIT_S:
-                self._check_abort()
-                last_check = now
-            missing -= self._receive(min(LONGEST_WAIT_S, self._deadline_s - now))
+            missing -= self._receive(min(self._watch.due_in_s, left_s))
         return {source: self._take((layer, first_sample, source)) for _, _, source in wanted}
 
     def close(self) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lamella.abort import LOOK_EVERY_S, AbortWatch
 from lamella.channels import Channel, Delivery
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 from lamella.mailbox import Mailbox, Message, parse_message, run_digest
@@ -37,9 +39,14 @@ class Script(Channel):
         self.acknowledged += [delivery.receipt for delivery in deliveries]
 
 
-def mailbox(channel: Script, attempt: int = 1, worker: int = 0, **more: object) -> Mailbox:
-    given: dict[str, object] = {"deadline_s": 60.0, "check_abort": lambda: None} | more
-    return Mailbox(channel, "run", attempt, worker, clock=lambda: channel.clock, **given)  # type: ignore[arg-type]
+def mailbox(
+    channel: Script, attempt: int = 1, worker: int = 0, aborted: Callable[[], bool] = lambda: False
+) -> Mailbox:
+    def clock() -> float:
+        return channel.clock
+
+    watch = AbortWatch("run", aborted, clock)
+    return Mailbox(channel, "run", attempt, worker, clock=clock, deadline_s=60.0, watch=watch)
 
 
 def written(
@@ -48,7 +55,13 @@ def written(
     """What a worker would put on the channel, in messages of at most ``room`` bytes."""
     channel = Script([], room)
     sender = Mailbox(
-        channel, run, attempt, source, clock=lambda: 0.0, deadline_s=1.0, check_abort=lambda: None
+        channel,
+        run,
+        attempt,
+        source,
+        clock=lambda: 0.0,
+        deadline_s=1.0,
+        watch=AbortWatch(run, lambda: False, lambda: 0.0),
     )
     sender.post(layer, 0, {0: data})
     return [message for _, message in channel.sent]
@@ -125,10 +138,24 @@ def test_the_deadline_names_who_is_missing() -> None:
 
 def test_an_abort_is_seen_within_five_seconds_of_waiting() -> None:
     channel = Script([])
+    box = mailbox(channel, aborted=lambda: channel.clock >= 11)
+    with pytest.raises(RunAborted, match="run run was ended"):
+        box.collect(0, 0, [1])
+    assert 11 <= channel.clock <= 11 + LOOK_EVERY_S
 
-    def check() -> None:
-        raise RunAborted("ended")
 
-    with pytest.raises(RunAborted):
-        mailbox(channel, check_abort=check).collect(0, 0, [1])
-    assert channel.clock <= 5.0
+def test_the_watch_is_one_for_all_waits() -> None:
+    """Short waits one after the other don't put the next look off."""
+    channel = Script([])
+    looks: list[float] = []
+
+    def aborted() -> bool:
+        looks.append(channel.clock)
+        return False
+
+    box = mailbox(channel, aborted=aborted)
+    for layer in range(20):
+        channel.clock += 1.9
+        channel.arriving = written(1, layer, b"x", 100)
+        box.collect(layer, 0, [1])
+    assert max(b - a for a, b in pairwise(looks)) <= LOOK_EVERY_S + 1.9

@@ -65,7 +65,8 @@ class SnsChannel(Channel):
             answer = self._sqs.receive_message(
                 QueueUrl=self._queue_url,
                 MaxNumberOfMessages=BATCH_ENTRIES,
-                WaitTimeSeconds=math.ceil(wait_s),
+                # Whole seconds, and at least one: a shorter poll would only be a busier one.
+                WaitTimeSeconds=max(1, math.floor(wait_s)) if wait_s > 0 else 0,
                 VisibilityTimeout=VISIBILITY_S,
                 MessageAttributeNames=[DATA],
             )

@@ -6,6 +6,7 @@ It may be called again for the same run at any time: by a retry, or by the rule 
 from __future__ import annotations
 
 import json
+import platform
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from lamella.channels.drain import drain
-from lamella.cost import cost, load_book
+from lamella.cost import Architecture, cost, load_book
 from lamella.events import FailedAnswer, FinishEvent
 from lamella.failures import WorkerFailure, death_of, message_of, parse_failure, root_failure
 from lamella.layout import RunKeys
@@ -23,11 +24,13 @@ from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.storage import Bucket
 from lamella.summary import failed_summary, summarize
-from lamella.usage import Usage, merge, step_functions_usage
+from lamella.usage import Count, Usage, merge, step_functions_usage
 
-LEAVE_S = 10.0  # workers look for the abort mark at least every 5 s
+LEAVE_S = 10.0  # workers look for the abort mark every 5 s, and at the latest a second after
 POLL_S = 0.5
 HISTORY_EVENTS = 10_000
+# Of what only workers needed: it comes after the summary that counts it.
+REMOVAL = Usage({"s3.delete_objects": Count(calls=1)})
 
 
 def finish_run(event: FinishEvent, runtime: Runtime) -> dict[str, Any]:
@@ -57,14 +60,16 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
     found = from_json(Collected, bucket.read(keys.collected), keys.collected)
     if record.plan.channel == "sns":
         _leases(runtime).release(event.run)
-    _remove_work(bucket, keys, record)
     used = [
         Usage.from_json(usage) for usage in (record.usage, found.usage, *(w.usage for w in found.workers))
     ]
-    before = merge([*used, step_functions_usage(record.plan.workers)])
-    return _write_summary(
+    before = merge([*used, step_functions_usage(record.plan.workers), REMOVAL])
+    summary = _write_summary(
         runtime, keys, lambda usage: summarize(record, found, bucket.bucket, keys, usage, time.time()), before
     )
+    # Last: whoever finishes this run again needs the summary, or all that it is made of.
+    _remove_work(bucket, keys, record)
+    return summary
 
 
 def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]:
@@ -80,21 +85,24 @@ def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]
     else:
         leases.release(event.run)
     record = _plan_record(bucket, keys)
+    answer = _explain(event, root_failure(failures, silent), runtime)
+    summary = _write_summary(
+        runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), REMOVAL
+    )
     if record and not silent:
         _remove_work(bucket, keys, record)
-    answer = _explain(event, root_failure(failures, silent), runtime)
-    return _write_summary(
-        runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), Usage()
-    )
+    return summary
 
 
 def _write_summary(
     runtime: Runtime, keys: RunKeys, build: Callable[[Usage], dict[str, Any]], before: Usage
 ) -> dict[str, Any]:
     book = load_book()
+    architecture: Architecture = "arm64" if platform.machine() == "aarch64" else "x86_64"
 
     def body(usage: Usage) -> bytes:
-        return json.dumps(build(usage) | {"cost_usd": cost(usage, book), "prices": book.name}).encode()
+        dollars = cost(usage, book, architecture)
+        return json.dumps(build(usage) | {"cost_usd": dollars, "prices": book.name}).encode()
 
     data = with_own_write(merge([before, runtime.usage()]), body)
     runtime.bucket.write(keys.summary, data, "application/json")

@@ -6,15 +6,15 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Callable
 from contextlib import closing, nullcontext
 
+from lamella.abort import AbortWatch
 from lamella.channels.sns import SnsChannel
 from lamella.engine import StepRecord, run_task
-from lamella.errors import DeadlineExceeded, ModelError, RunAborted, WorkerError
+from lamella.errors import DeadlineExceeded, ModelError, WorkerError
 from lamella.events import WorkerEvent
 from lamella.layout import RunKeys
-from lamella.mailbox import LONGEST_WAIT_S, Mailbox
+from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.plan import Assignment, parse_assignment
 from lamella.records import Share, WorkerReport, part_to_bytes
@@ -53,10 +53,9 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         assignment = parse_assignment(bucket.read(keys.task(event.worker)), where)
     except FileNotFoundError as error:
         raise WorkerError(f"{error}: this run is over, or was never planned") from error
-    check_abort = _abort_check(bucket, keys)
-    if assignment.channel:
-        _join(bucket, keys, event.worker, context.log_stream_name)
-    check_abort()
+    watch = AbortWatch(event.run, lambda: bucket.exists(keys.abort), time.monotonic)
+    _join(bucket, keys, event.worker, context.log_stream_name, alone=assignment.channel is None)
+    watch.check()
     joined_s = time.time()
     runtime.logger.info("joined")
     task = assignment.task
@@ -69,8 +68,8 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     deadline_s = min(
         assignment.deadline_s, started_s + context.get_remaining_time_in_millis() / 1000 - ENDING_S
     )
-    observer = _Observer(runtime, len(manifest.layers), check_abort, deadline_s)
-    mailbox = _mailbox(runtime, assignment, check_abort, deadline_s)
+    observer = _Observer(runtime, len(manifest.layers), watch, deadline_s)
+    mailbox = _mailbox(runtime, assignment, watch, deadline_s)
     with closing(mailbox) if mailbox else nullcontext():
         output = run_task(task, manifest, model, inputs, mailbox, observer)
     report = WorkerReport(
@@ -94,25 +93,19 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     )
 
 
-def _join(bucket: Bucket, keys: RunKeys, worker: int, log_stream: str) -> None:
-    """Leave the mark that this worker has begun; refuse to begin twice.
+def _join(bucket: Bucket, keys: RunKeys, worker: int, log_stream: str, *, alone: bool) -> None:
+    """Leave the mark that this worker has begun; refuse to begin twice, unless it talks to nobody.
 
     What its earlier start received is gone from its queue, so it can't go on in its place.
     """
-    if not bucket.create(keys.started(worker), log_stream.encode()):
+    if alone:
+        bucket.write(keys.started(worker), log_stream.encode(), "text/plain")
+    elif not bucket.create(keys.started(worker), log_stream.encode()):
         before = bucket.read(keys.started(worker)).decode(errors="replace")
         raise WorkerError(
             f"worker {worker} had begun before and stopped without an answer (killed, out of memory or out "
             f"of time: see log stream {before}), and can't go on"
         )
-
-
-def _abort_check(bucket: Bucket, keys: RunKeys) -> Callable[[], None]:
-    def check() -> None:
-        if bucket.exists(keys.abort):
-            raise RunAborted(f"run {keys.run} was ended: another worker failed, or it was stopped")
-
-    return check
 
 
 def _manifest(model: Bucket, assignment: Assignment) -> Manifest:
@@ -123,7 +116,7 @@ def _manifest(model: Bucket, assignment: Assignment) -> Manifest:
 
 
 def _mailbox(
-    runtime: Runtime, assignment: Assignment, check_abort: Callable[[], None], deadline_s: float
+    runtime: Runtime, assignment: Assignment, watch: AbortWatch, deadline_s: float
 ) -> Mailbox | None:
     if not assignment.channel:
         return None
@@ -136,20 +129,18 @@ def _mailbox(
         worker,
         clock=time.time,
         deadline_s=deadline_s,
-        check_abort=check_abort,
+        watch=watch,
     )
 
 
 class _Observer:
     """Keeps each step's record, logs progress now and then, and ends a task whose run or time is over."""
 
-    def __init__(
-        self, runtime: Runtime, layers: int, check_abort: Callable[[], None], deadline_s: float
-    ) -> None:
+    def __init__(self, runtime: Runtime, layers: int, watch: AbortWatch, deadline_s: float) -> None:
         self.records: list[StepRecord] = []
-        self._runtime, self._layers, self._check_abort = runtime, layers, check_abort
+        self._runtime, self._layers, self._watch = runtime, layers, watch
         self._deadline_s = deadline_s
-        self._checked_s = self._logged_s = time.time()
+        self._logged_s = time.time()
 
     def __call__(self, record: StepRecord) -> None:
         self.records.append(record)
@@ -163,6 +154,4 @@ class _Observer:
             raise DeadlineExceeded(
                 f"time was up after layer {record.layer}: raise WorkerTimeout or ask for more workers"
             )
-        if now_s - self._checked_s >= LONGEST_WAIT_S:
-            self._checked_s = now_s
-            self._check_abort()
+        self._watch.check()
