@@ -104,8 +104,9 @@ def fitting_memory_mb(need_bytes: int, sizes_mb: Sequence[int]) -> int:
 def _strategy(request: RunRequest, manifest: Manifest) -> StrategyName:
     if request.strategy != "auto":
         return cast("StrategyName", request.strategy)
-    fits = manifest.cuts if request.workers is None else {request.workers} & set(manifest.cuts)
-    return "rows" if fits else "samples" if (request.workers or 1) > 1 else "serial"
+    if request.workers == 1 or not (manifest.cuts or request.workers):
+        return "serial"
+    return "rows"
 
 
 def _workers(request: RunRequest, manifest: Manifest, strategy: StrategyName, samples: int) -> int:

@@ -270,6 +270,8 @@ class TestPlanCheck:
         with pytest.raises(PlanError, match="5 workers are more than the 3 samples"):
             check_plan(manifest, 3, "samples", 5, slots=None)
 
-    @pytest.mark.parametrize(("strategy", "workers"), [("auto", None), ("auto", 3), ("rows", 8)])
+    @pytest.mark.parametrize(
+        ("strategy", "workers"), [("auto", None), ("auto", 4), ("samples", 3), ("rows", 8)]
+    )
     def test_what_can_be_had(self, manifest: Manifest, strategy: str, workers: int | None) -> None:
         check_plan(manifest, None, strategy, workers, slots=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from lamella.errors import InputError, PlanError
@@ -38,6 +40,13 @@ def test_one_worker_is_serial_and_needs_no_channel(manifest: Manifest) -> None:
     assert ask(manifest, strategy="samples", samples=1) == Plan("serial", "none", 1, 1024, 1)
 
 
+def test_a_model_without_cuts_is_served_by_one_worker(manifest: Manifest) -> None:
+    uncut = dataclasses.replace(manifest, cuts={})
+    assert ask(uncut) == Plan("serial", "none", 1, 1024, 100)
+    with pytest.raises(PlanError, match=r"no cut for 4 workers .it has: none"):
+        ask(uncut, workers=4)
+
+
 def test_samples_takes_no_more_workers_than_samples(manifest: Manifest) -> None:
     assert ask(manifest, strategy="samples", samples=3).workers == 3
     assert ask(manifest, strategy="samples", samples=3).channel == "none"
@@ -50,6 +59,7 @@ def test_samples_takes_no_more_workers_than_samples(manifest: Manifest) -> None:
         ({"strategy": "samples", "workers": 101}, AMPLE, "101 workers are more than the 100 samples"),
         ({"strategy": "rows", "workers": 49}, AMPLE, "more than the 48 rows of the narrowest layer"),
         ({"strategy": "rows", "workers": 3}, AMPLE, r"no cut for 3 workers .*2, 4, 8.*--workers 3"),
+        ({"workers": 3}, AMPLE, r"no cut for 3 workers .*2, 4, 8"),
         ({"strategy": "rows", "workers": 48}, AMPLE, "a Map runs 40"),
         ({"strategy": "rows"}, Capacity(4, 1000, (1024,)), "8 slots and 4 are deployed"),
         ({"strategy": "rows"}, Capacity(64, 7, (1024,)), "the account runs 7"),
