@@ -35,6 +35,7 @@ lint: $(READY) $(VALIDATOR) ## check style, types, imports, the template and the
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m workflows.lint_template
 	$(BIN)/python -m workflows.state_machine.render --check
+	$(BIN)/python -m workflows.request_schema --check
 	$(BIN)/python -m workflows.state_machine.validate $(VALIDATOR)
 
 $(VALIDATOR): workflows/state_machine/validator/package-lock.json
@@ -47,8 +48,9 @@ format: $(READY) ## format the sources
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-render: $(READY) ## write workflows/inference.asl.json again from its Python
+render: $(READY) ## write the state machine and the schema of its input again from their Python
 	$(BIN)/python -m workflows.state_machine.render
+	$(BIN)/python -m workflows.request_schema
 
 lock: $(READY) ## resolve the ranges of pyproject.toml again
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o lambdas/layer/requirements.lock
