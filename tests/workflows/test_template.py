@@ -46,7 +46,7 @@ def test_cfn_lint_finds_a_mistake_inside_a_loop_and_nothing_else(tmp_path: Path)
     broken = tmp_path / "template.yaml"
     broken.write_text(text.replace("VisibilityTimeout: 30", "VisibilityTimeout: 3000000"), encoding="utf-8")
 
-    found = findings(broken)
+    found = findings(broken, tmp_path / "transformed.json")
 
     assert any("transformed" in finding for finding in found)
     assert all("E3034" in finding for finding in found)
