@@ -5,6 +5,8 @@ READY := $(VENV)/.ready
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.lock)
 SOURCES := lambdas/functions model_prep workflows tests benchmarks
 VALIDATOR := build/node/node_modules/.bin/asl-validator
+CHECKOV := build/checkov/bin/checkov
+TRANSFORMED := build/transformed-template.json
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format render lock clean
@@ -28,13 +30,15 @@ demo: $(READY) ## run the main job, end to end, on the embedded cloud
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest
 
-lint: $(READY) $(VALIDATOR) ## check style, types, imports, the template and the state machine
+lint: $(READY) $(VALIDATOR) $(CHECKOV) ## check style, types, imports, the template and the state machine
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m workflows.lint_template
+	$(BIN)/python -m workflows.lint_template --keep $(TRANSFORMED)
+	$(CHECKOV) --config-file workflows/checkov/config.yaml --file $(TRANSFORMED)
 	$(BIN)/python -m workflows.state_machine.render --check
+	$(BIN)/python -m workflows.request_schema --check
 	$(BIN)/python -m workflows.state_machine.validate $(VALIDATOR)
 
 $(VALIDATOR): workflows/state_machine/validator/package-lock.json
@@ -43,16 +47,23 @@ $(VALIDATOR): workflows/state_machine/validator/package-lock.json
 	npm ci --prefix build/node --silent --no-audit --no-fund
 	@touch $@
 
+$(CHECKOV): workflows/checkov/requirements.lock $(READY)
+	$(BIN)/python -m venv --clear --without-pip build/checkov
+	$(BIN)/uv pip sync --quiet --python build/checkov/bin/python --require-hashes workflows/checkov/requirements.lock
+	@touch $@
+
 format: $(READY) ## format the sources
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-render: $(READY) ## write workflows/inference.asl.json again from its Python
+render: $(READY) ## write the state machine and the schema of its input again from their Python
 	$(BIN)/python -m workflows.state_machine.render
+	$(BIN)/python -m workflows.request_schema
 
 lock: $(READY) ## resolve the ranges of pyproject.toml again
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o lambdas/layer/requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras -c lambdas/layer/requirements.lock pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header workflows/checkov/requirements.in -o workflows/checkov/requirements.lock
 
 clean: ## remove everything that was built or downloaded
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis node_modules

@@ -1,6 +1,7 @@
 """cfn-lint on template.yaml, and on what AWS makes of it: loops expanded, SAM transformed.
 
-``python -m workflows.lint_template [TEMPLATE]``; prints cfn-lint's findings, exit code 1 where there are any.
+``python -m workflows.lint_template [TEMPLATE] [--keep FILE]``; prints cfn-lint's findings, exit code 1 where
+there are any.
 """
 
 from __future__ import annotations
@@ -62,23 +63,30 @@ def transformed(template: Path = TEMPLATE, parameters: Mapping[str, str] | None 
     return result
 
 
-def findings(template: Path) -> list[str]:
-    """What cfn-lint says of a template, and of what it is transformed to, a line each."""
-    with tempfile.TemporaryDirectory() as directory:
-        after = Path(directory, "transformed.json")
-        after.write_text(json.dumps(transformed(template, FEW_SLOTS), indent=1), encoding="utf-8")
-        return [
-            f"{where}:{match.linenumber}: {match.rule.id} {match.message}"
-            for where, path in ((template.name, template), (f"{template.name}, transformed", after))
-            for match in lint(path.read_text(encoding="utf-8"), regions=[REGION])
-        ]
+def findings(template: Path, transformed_to: Path) -> list[str]:
+    """What cfn-lint says of a template, and of what it is transformed to, a line each.
+
+    Parameters
+    ----------
+    transformed_to
+        Where to leave the latter.
+    """
+    transformed_to.write_text(json.dumps(transformed(template, FEW_SLOTS), indent=1), encoding="utf-8")
+    return [
+        f"{where}:{match.linenumber}: {match.rule.id} {match.message}"
+        for where, path in ((template.name, template), (f"{template.name}, transformed", transformed_to))
+        for match in lint(path.read_text(encoding="utf-8"), regions=[REGION])
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Lint; the number of findings decides the exit code."""
     parser = argparse.ArgumentParser(prog="python -m workflows.lint_template", description=__doc__)
     parser.add_argument("template", nargs="?", type=Path, default=TEMPLATE)
-    found = findings(parser.parse_args(arguments).template)
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="leave the transformed template there")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as directory:
+        found = findings(given.template, given.keep or Path(directory, "transformed.json"))
     sys.stderr.writelines(f"{line}\n" for line in found)
     return 1 if found else 0
 

@@ -729,3 +729,33 @@ def test_ranged_reads_read_the_range(sample: Sample) -> None:
     with pytest.raises(ClientError, match="InvalidRange"):
         s3.get_object(Bucket=bucket, Key="large", Range=f"bytes={len(data)}-")
     s3.delete_object(Bucket=bucket, Key="large")
+
+
+# IAM
+
+
+def test_roles_keep_their_policies_as_json(cloud: EmbeddedCloud) -> None:
+    iam, cloudformation = cloud.client("iam"), cloud.client("cloudformation")
+
+    def template(action: str) -> dict[str, Any]:
+        statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
+        document = {"Version": "2012-10-17", "Statement": [statement]}
+        role = resource(
+            "AWS::IAM::Role",
+            AssumeRolePolicyDocument={"Version": "2012-10-17", "Statement": []},
+            Policies=[{"PolicyName": "p", "PolicyDocument": document}],
+        )
+        return {"Resources": {"Role": role}, "Outputs": {"Name": {"Value": {"Ref": "Role"}}}}
+
+    def allowed() -> str:
+        document = iam.get_role_policy(RoleName=stack["Outputs"]["Name"], PolicyName="p")["PolicyDocument"]
+        return str(document["Statement"][0]["Action"])
+
+    stack = create_stack(cloud, template("s3:GetObject"))
+    assert allowed() == "s3:GetObject"
+    cloudformation.update_stack(
+        StackName=stack["StackName"],
+        TemplateBody=json.dumps(template("s3:PutObject")),
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    wait_until(lambda: allowed() == "s3:PutObject")

@@ -6,11 +6,11 @@ that deploying needs no ``stepfunctions`` SDK.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 
+from workflows import rendered_file
 from workflows.state_machine import RENDERED
 from workflows.state_machine.inference import inference
 
@@ -74,17 +74,9 @@ def _rank(name: str) -> tuple[int, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render, or check; the exit code is 1 where the check finds a difference."""
-    parser = argparse.ArgumentParser(prog="python -m workflows.state_machine.render", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file differs")
-    check = parser.parse_args(arguments).check
-    text = render()
-    if not check:
-        RENDERED.write_text(text, encoding="utf-8")
-        return 0
-    if RENDERED.exists() and RENDERED.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write(f"{RENDERED} is not what workflows/state_machine renders: run `make render`\n")
-    return 1
+    return rendered_file.command(
+        RENDERED, render, arguments, prog="python -m workflows.state_machine.render", about=__doc__
+    )
 
 
 if __name__ == "__main__":

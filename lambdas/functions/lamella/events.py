@@ -22,31 +22,52 @@ class _Event(BaseModel):
 
 
 class RunRequest(_Event):
-    """What starts an execution; only ``model`` and ``input`` are needed.
+    """What starts an execution: the address of a model, that of its samples, and what else is wanted."""
 
-    Attributes
-    ----------
-    model
-        S3 address of a prepared model's folder.
-    input
-        S3 address of the samples.
-    samples
-        How many samples the input has, where its last ones may be all zero (a Graph Challenge file names
-        only the others).
-    activations
-        Whether to write every output's activations beside the predictions.
-    memory_mb
-        Which of the deployed worker sizes to use; the smallest that fits by default.
-    """
+    # As in the schema: "8" is no number of workers.
+    model_config = ConfigDict(strict=True)
 
-    model: str = Field(pattern=r"^s3://[^/]+/.*$")
-    input: str = Field(pattern=r"^s3://[^/]+/.+$")
-    strategy: str = "auto"
-    channel: str = "auto"
-    workers: int | None = Field(default=None, ge=1)
-    samples: int | None = Field(default=None, ge=1)
-    memory_mb: int | None = Field(default=None, ge=128)
-    activations: bool = False
+    model: str = Field(
+        pattern=r"^s3://[^/]+/.*$",
+        description="S3 address of a prepared model's folder, below models/ in the stack's bucket.",
+    )
+    input: str = Field(
+        pattern=r"^s3://[^/]+/.+$",
+        description="S3 address of the samples, below inputs/ in the stack's bucket: .tsv, .tsv.gz, .npy, "
+        ".npz, .safetensors or .csv, samples x features.",
+    )
+    strategy: str = Field(
+        default="auto",
+        json_schema_extra={"enum": [*STRATEGIES]},
+        description="How the work is cut: serial (one worker), samples (every worker has the whole model and "
+        "a share of the samples), rows (every worker has rows of every layer); auto is rows where the model "
+        "has a cut for the workers.",
+    )
+    channel: str = Field(
+        default="auto",
+        json_schema_extra={"enum": [*CHANNELS]},
+        description="How workers that talk do: sns is a topic with a queue for each; auto chooses.",
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many workers; under rows, one of the numbers that the model was cut for. By default "
+        "up to 8.",
+    )
+    samples: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many samples the input has, where its last ones may be all zero: a Graph Challenge "
+        "file names only the others.",
+    )
+    memory_mb: int | None = Field(
+        default=None,
+        ge=128,
+        description="Which of the deployed worker sizes to use, MiB; by default the smallest that fits.",
+    )
+    activations: bool = Field(
+        default=False, description="Whether to write every output's activations beside the predictions."
+    )
 
 
 class PlanEvent(_Event):

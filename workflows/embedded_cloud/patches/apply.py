@@ -12,6 +12,7 @@ from workflows.embedded_cloud.patches import (
     cloudformation_engine,
     cloudformation_resources,
     events,
+    iam,
     lambda_backend,
     s3,
     sns,
@@ -31,6 +32,7 @@ PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *sns.PATCHES,
     *s3.PATCHES,
     *events.PATCHES,
+    *iam.PATCHES,
 )
 
 

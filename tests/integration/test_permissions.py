@@ -1,0 +1,234 @@
+"""What each state calls is what its deployed role allows; the embedded cloud itself enforces no policy."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from lamella import client
+from lamella.channels.sns import DATA, SLOT
+from lamella.client import Stack
+from lamella.events import CollectEvent, FinishEvent, PlanEvent, WorkerEvent
+from lamella.layout import RunKeys
+from lamella.runtime import Runtime
+from lamella.states.collect import collect_run
+from lamella.states.finish import finish_run
+from lamella.states.plan import plan_run
+from lamella.states.worker import run_worker
+from tests.integration import batches
+from workflows.embedded_cloud import EmbeddedCloud
+
+WORKERS = 2
+STATES = ("Plan", "WorkerSmall", "Collect", "Finish")
+# Operations whose action has another name (Service Authorization Reference).
+ACTIONS = {
+    "HeadObject": "GetObject",
+    "ListObjectsV2": "ListBucket",
+    "DeleteObjects": "DeleteObject",
+    "PublishBatch": "Publish",
+    "DeleteMessageBatch": "DeleteMessage",
+}
+PREFIXES = {"sfn": "states"}
+# What AWS itself does in a function's name, and what no call of ours shows.
+UNSEEN = {
+    "logs:CreateLogStream": "done by the Lambda service",
+    "logs:PutLogEvents": "done by the Lambda service",
+    "xray:PutTraceSegments": "done by the Lambda service",
+    "xray:PutTelemetryRecords": "done by the Lambda service",
+    "s3:ListBucket": "without it a missing key answers 403, not 404",
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Lambda passes to a handler."""
+
+    memory_limit_in_mb: str = "1024"
+    log_stream_name: str = "stream"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+@dataclass
+class Role:
+    """A deployed role, and what was called under it.
+
+    Attributes
+    ----------
+    allows
+        Actions and resources, as its policies have them.
+    """
+
+    allows: set[tuple[str, str]]
+    called: set[tuple[str, str]] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        """Hook for botocore's before-parameter-build."""
+        service = model.service_model.service_id.hyphenize()
+        action = f"{PREFIXES.get(service, service)}:{ACTIONS.get(model.name, model.name)}"
+        with self.lock:
+            self.called |= {(action, resource) for resource in resources_of(service, params)}
+
+    def grants(self, action: str, resource: str) -> set[tuple[str, str]]:
+        """Those of its permissions that allow a call."""
+        return {
+            (allowed, pattern)
+            for allowed, pattern in self.allows
+            if allowed == action and fnmatch.fnmatchcase(resource, pattern)
+        }
+
+
+def resources_of(service: str, params: dict[str, Any]) -> list[str]:
+    """ARNs that a call is about; "*" where it is about none."""
+    if service == "s3":
+        bucket = f"arn:aws:s3:::{params['Bucket']}"
+        keys = [item["Key"] for item in params.get("Delete", {}).get("Objects", [])] or [params.get("Key")]
+        return [bucket if key is None else f"{bucket}/{key}" for key in keys]
+    if service == "sqs":
+        return [f"arn:aws:sqs:us-east-1:123456789012:{params['QueueUrl'].rpartition('/')[2]}"]
+    return [params.get("TopicArn") or params.get("executionArn") or "*"]
+
+
+class Gang:
+    """The states of runs, in this process, each with its deployed function's environment and role."""
+
+    def __init__(self, cloud: EmbeddedCloud, stack: Stack, patch: pytest.MonkeyPatch) -> None:
+        environment = cloud.environment()
+        self.stack = stack
+        self.sns = boto3.client("sns", **connection(environment))
+        self.roles: dict[str, Role] = {}
+        self._runtimes: dict[str, Runtime] = {}
+        lambda_ = boto3.client("lambda", **connection(environment))
+        iam = boto3.client("iam", **connection(environment))
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        for state in STATES:
+            found = lambda_.get_function_configuration(FunctionName=f"{stack.name}-{state}")
+            self.roles[state] = Role(permissions(iam, found["Role"].rpartition("/")[2]))
+            with patch.context() as scoped:
+                for name, value in found["Environment"]["Variables"].items():
+                    scoped.setenv(name, value)
+                self._runtimes[state] = Runtime()
+            self._runtimes[state]._session.events.register("before-parameter-build", self.roles[state].note)
+
+    def runtime(self, state: str) -> Runtime:
+        """A state's, at the start of an invocation."""
+        runtime = self._runtimes[state]
+        runtime.begin(Context())
+        return runtime
+
+    def execution(self, run: str) -> str:
+        return self.stack.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{run}"
+
+    def plan(self, run: str, model: str, samples: str) -> None:
+        request = {"model": model, "input": samples, "strategy": "rows", "workers": WORKERS}
+        request["activations"] = True
+        plan_run(PlanEvent(execution=self.execution(run), run=run, request=request), self.runtime("Plan"))
+
+    def work(self, run: str) -> None:
+        runtime = self.runtime("WorkerSmall")
+        with ThreadPoolExecutor(WORKERS) as pool:
+            events = [WorkerEvent(run=run, attempt=1, worker=worker) for worker in range(WORKERS)]
+            list(pool.map(lambda event: run_worker(event, runtime, Context()), events))
+
+    def finish(self, run: str, status: Any) -> dict[str, Any]:
+        event = FinishEvent(execution=self.execution(run), run=run, status=status)
+        return finish_run(event, self.runtime("Finish"))
+
+
+def connection(environment: dict[str, str]) -> dict[str, Any]:
+    return {
+        "endpoint_url": environment["AWS_ENDPOINT_URL"],
+        "aws_access_key_id": environment["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": environment["AWS_SECRET_ACCESS_KEY"],
+        "region_name": environment["AWS_DEFAULT_REGION"],
+    }
+
+
+def permissions(iam: Any, role: str) -> set[tuple[str, str]]:
+    """What the inline policies of a deployed role allow."""
+    found = set()
+    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for statement in document["Statement"]:
+            assert statement["Effect"] == "Allow"
+            found |= {
+                (action, resource)
+                for action in as_list(statement["Action"])
+                for resource in as_list(statement["Resource"])
+            }
+    return found
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.fixture(scope="module")
+def roles(
+    cloud: EmbeddedCloud, stack: Stack, small_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Role]:
+    """After a run that succeeded, and one that failed after its worker had been started again."""
+    folder = tmp_path_factory.mktemp("permissions")
+    samples = client.upload_input(
+        stack, batches.write_npz(folder / "blobs.npz", batches.blobs(200, 16, seed=5))
+    )
+    model = client.upload_model(stack, small_model)
+    with pytest.MonkeyPatch.context() as patch:
+        gang = Gang(cloud, stack, patch)
+        good, bad = client.new_run_id(), client.new_run_id()
+        gang.plan(good, model, samples)
+        gang.work(good)
+        collect_run(CollectEvent(run=good, attempt=1), gang.runtime("Collect"))
+        assert gang.finish(good, "SUCCEEDED")["status"] == "SUCCEEDED"
+
+        gang.plan(bad, model, samples)
+        files = stack.files()
+        error = {"Error": "WorkerError", "Cause": json.dumps({"errorMessage": "had begun before"})}
+        files.write(RunKeys(bad).error(0), json.dumps({"error": error}).encode())
+        held = json.loads(files.read("leases/slots.json"))["slots"]
+        slot = next(number for number, hold in held.items() if bad in json.dumps(hold))
+        gang.sns.publish(
+            TopicArn=gang.runtime("Plan").config.topic_arn,
+            Message=".",
+            MessageAttributes={
+                SLOT: {"DataType": "String", "StringValue": str(slot)},
+                DATA: {"DataType": "Binary", "BinaryValue": b"late"},
+            },
+        )
+        assert "worker 0 failed: WorkerError: had begun before" in gang.finish(bad, "FAILED")["cause"]
+    return gang.roles
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_state_calls_what_its_role_allows(roles: dict[str, Role], state: str) -> None:
+    role = roles[state]
+
+    assert role.called
+    assert [call for call in sorted(role.called) if not role.grants(*call)] == []
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_role_allows_what_its_state_calls(roles: dict[str, Role], state: str) -> None:
+    role = roles[state]
+    used = {grant for call in role.called for grant in role.grants(*call)}
+
+    assert [grant for grant in sorted(role.allows - used) if grant[0] not in UNSEEN] == []
+
+
+def test_a_call_beyond_a_role_is_told() -> None:
+    role = Role({("s3:GetObject", "arn:aws:s3:::b/runs/*/work/*")})
+
+    assert role.grants("s3:GetObject", "arn:aws:s3:::b/runs/1/work/1/tasks/0")
+    assert not role.grants("s3:GetObject", "arn:aws:s3:::b/runs/1/plan.json")
+    assert not role.grants("s3:PutObject", "arn:aws:s3:::b/runs/1/work/1/tasks/0")

@@ -1,0 +1,297 @@
+"""Every type and property of template.yaml is one that the embedded cloud takes, or is listed here."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lamella.client import Stack
+from workflows.embedded_cloud import EmbeddedCloud
+from workflows.lint_template import transformed
+
+# What the embedded cloud drops: nothing shows that the template had it.
+DROPPED = {
+    ("AWS::S3::Bucket", "LifecycleConfiguration"): "no embedded cloud lives for days: nothing would expire",
+    ("AWS::S3::Bucket", "OwnershipControls"): "there is one account, which owns every object",
+    ("AWS::S3::Bucket", "PublicAccessBlockConfiguration"): "nothing is public: it listens on 127.0.0.1 alone",
+    ("AWS::SNS::Topic", "Tags"): "moto drops them; nothing is billed by tag here",
+    (
+        "AWS::Lambda::LayerVersion",
+        "CompatibleArchitectures",
+    ): "deploying reads it to choose the layer's build",
+    (
+        "AWS::StepFunctions::StateMachine",
+        "LoggingConfiguration",
+    ): "errors are read from executions' histories",
+    ("AWS::StepFunctions::StateMachine", "TracingConfiguration"): "there is no X-Ray",
+}
+# What it keeps and answers when asked, and that changes nothing it does.
+WITHOUT_EFFECT = {
+    ("AWS::S3::Bucket", "BucketEncryption"): "objects are lost with the process that holds them",
+    (
+        "AWS::S3::BucketPolicy",
+        "PolicyDocument",
+    ): "denies what is not TLS, which AWS has and 127.0.0.1 has not",
+    ("AWS::SNS::Topic", "KmsMasterKeyId"): "messages are lost with the process that holds them",
+    ("AWS::SNS::TopicPolicy", "PolicyDocument"): "the same as of the bucket",
+    ("AWS::SQS::Queue", "SqsManagedSseEnabled"): "messages are lost with the process that holds them",
+    ("AWS::SQS::QueuePolicy", "PolicyDocument"): "the same as of the bucket",
+    ("AWS::Logs::LogGroup", "RetentionInDays"): "no embedded cloud lives for days: nothing would expire",
+    ("AWS::IAM::Role", "AssumeRolePolicyDocument"): "IAM is not enforced; test_iam.py holds the text",
+    ("AWS::IAM::Role", "PermissionsBoundary"): "IAM is not enforced",
+    ("AWS::IAM::Role", "Policies"): "IAM is not enforced; test_permissions.py compares it with real calls",
+    ("AWS::Lambda::Permission", "Action"): "IAM is not enforced; test_iam.py holds the text",
+    ("AWS::Lambda::Permission", "Principal"): "IAM is not enforced; test_iam.py holds the text",
+    ("AWS::Lambda::Permission", "SourceArn"): "IAM is not enforced; test_iam.py holds the text",
+    ("AWS::Lambda::Function", "Architectures"): "every function runs on this machine's processor",
+    ("AWS::Lambda::Function", "Role"): "IAM is not enforced",
+    ("AWS::StepFunctions::StateMachine", "RoleArn"): "IAM is not enforced",
+}
+TAGS = {"project": "lamella", "stack": "lamella"}
+
+
+class Deployed:
+    """The stack, as AWS's clients see it."""
+
+    def __init__(self, cloud: EmbeddedCloud, name: str) -> None:
+        self.client = cloud.client
+        pages = cloud.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
+        self.ids = {
+            item["LogicalResourceId"]: item["PhysicalResourceId"]
+            for page in pages
+            for item in page["StackResourceSummaries"]
+        }
+
+
+def tags(listed: list[dict[str, str]]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in listed}
+
+
+def bucket(deployed: Deployed) -> dict[str, Any]:
+    s3, name = deployed.client("s3"), deployed.ids["Bucket"]
+    (rule,) = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
+    return {
+        "BucketEncryption": rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"},
+        "Tags": tags(s3.get_bucket_tagging(Bucket=name)["TagSet"]) == TAGS,
+    }
+
+
+def bucket_policy(deployed: Deployed) -> dict[str, Any]:
+    name = deployed.ids["Bucket"]
+    policy = deployed.client("s3").get_bucket_policy(Bucket=name)["Policy"]
+    return {"Bucket": True, "PolicyDocument": f"arn:aws:s3:::{name}/*" in policy}
+
+
+def topic(deployed: Deployed) -> dict[str, Any]:
+    found = deployed.client("sns").get_topic_attributes(TopicArn=deployed.ids["Topic"])["Attributes"]
+    return {"KmsMasterKeyId": found["KmsMasterKeyId"] == "alias/aws/sns"}
+
+
+def topic_policy(deployed: Deployed) -> dict[str, Any]:
+    found = deployed.client("sns").get_topic_attributes(TopicArn=deployed.ids["Topic"])["Attributes"]
+    return {"Topics": True, "PolicyDocument": "aws:SecureTransport" in found["Policy"]}
+
+
+def queue_attributes(deployed: Deployed) -> dict[str, str]:
+    found: dict[str, str] = deployed.client("sqs").get_queue_attributes(
+        QueueUrl=deployed.ids["SlotQueue7"], AttributeNames=["All"]
+    )["Attributes"]
+    return found
+
+
+def queue(deployed: Deployed) -> dict[str, Any]:
+    found, url = queue_attributes(deployed), deployed.ids["SlotQueue7"]
+    return {
+        "QueueName": found["QueueArn"].endswith(":lamella-slot-7"),
+        "MessageRetentionPeriod": found["MessageRetentionPeriod"] == "3600",
+        "ReceiveMessageWaitTimeSeconds": found["ReceiveMessageWaitTimeSeconds"] == "5",
+        "SqsManagedSseEnabled": found["SqsManagedSseEnabled"] == "true",
+        "VisibilityTimeout": found["VisibilityTimeout"] == "30",
+        "Tags": deployed.client("sqs").list_queue_tags(QueueUrl=url)["Tags"] == TAGS,
+    }
+
+
+def queue_policy(deployed: Deployed) -> dict[str, Any]:
+    return {"Queues": True, "PolicyDocument": deployed.ids["Topic"] in queue_attributes(deployed)["Policy"]}
+
+
+def subscription(deployed: Deployed) -> dict[str, Any]:
+    arn = deployed.ids["SlotSubscription7"]
+    found = deployed.client("sns").get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+    return {
+        "TopicArn": found["TopicArn"] == deployed.ids["Topic"],
+        "Protocol": found["Protocol"] == "sqs",
+        "Endpoint": found["Endpoint"].endswith(":lamella-slot-7"),
+        "RawMessageDelivery": found["RawMessageDelivery"] == "true",
+        "FilterPolicyScope": found["FilterPolicyScope"] == "MessageAttributes",
+        "FilterPolicy": json.loads(found["FilterPolicy"]) == {"slot": ["7"]},
+    }
+
+
+def log_group(deployed: Deployed) -> dict[str, Any]:
+    logs, name = deployed.client("logs"), "/aws/lambda/lamella-Plan"
+    (found,) = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    return {
+        "LogGroupName": found["logGroupName"] == name,
+        "RetentionInDays": found["retentionInDays"] == 30,
+        "Tags": logs.list_tags_log_group(logGroupName=name)["tags"] == TAGS,
+    }
+
+
+def role(deployed: Deployed) -> dict[str, Any]:
+    iam, name = deployed.client("iam"), deployed.ids["PlanRole"]
+    found = iam.get_role(RoleName=name)["Role"]
+    trust = found["AssumeRolePolicyDocument"]["Statement"]
+    return {
+        "AssumeRolePolicyDocument": trust[0]["Principal"] == {"Service": "lambda.amazonaws.com"},
+        "Description": "Plan" in found["Description"],
+        "PermissionsBoundary": "PermissionsBoundary" not in found,  # the default is none
+        "Policies": iam.list_role_policies(RoleName=name)["PolicyNames"] == ["plan"],
+        "Tags": tags(found["Tags"]) == TAGS,
+    }
+
+
+def rule(deployed: Deployed) -> dict[str, Any]:
+    events, name = deployed.client("events"), deployed.ids["StoppedRule"].rpartition("/")[2]
+    found = events.describe_rule(Name=name)
+    (target,) = events.list_targets_by_rule(Rule=name)["Targets"]
+    pattern = json.loads(found["EventPattern"])["detail"]
+    return {
+        "Description": "Finish" in found["Description"],
+        "EventPattern": pattern["stateMachineArn"] == [deployed.ids["StateMachine"]],
+        "Targets": target["Arn"].endswith(":lamella-Finish") and "InputTransformer" in target,
+        "Tags": tags(events.list_tags_for_resource(ResourceARN=found["Arn"])["Tags"]) == TAGS,
+    }
+
+
+def permission(deployed: Deployed) -> dict[str, Any]:
+    text = deployed.client("lambda").get_policy(FunctionName="lamella-Finish")["Policy"]
+    (found,) = json.loads(text)["Statement"]
+    return {
+        "FunctionName": found["Resource"].endswith(":lamella-Finish"),
+        "Action": found["Action"] == "lambda:InvokeFunction",
+        "Principal": found["Principal"] == {"Service": "events.amazonaws.com"},
+        "SourceArn": ":rule/" in str(found["Condition"]),
+    }
+
+
+def function(deployed: Deployed) -> dict[str, Any]:
+    answer = deployed.client("lambda").get_function(FunctionName="lamella-WorkerMedium")
+    found = answer["Configuration"]
+    return {
+        "Architectures": len(found["Architectures"]) == 1,
+        "Code": found["CodeSize"] > 10_000,
+        "Description": "worker" in found["Description"],
+        "Environment": found["Environment"]["Variables"]["LAMELLA_BUCKET"] == deployed.ids["Bucket"],
+        "FunctionName": found["FunctionName"] == "lamella-WorkerMedium",
+        "Handler": found["Handler"] == "worker.handler",
+        "Layers": ":layer:lamella-dependencies:" in found["Layers"][0]["Arn"],
+        "LoggingConfig": found["LoggingConfig"]
+        == {"LogFormat": "JSON", "LogGroup": "/aws/lambda/lamella-WorkerMedium"},
+        "MemorySize": found["MemorySize"] == 1769,
+        "Role": found["Role"].endswith(deployed.ids["WorkerRole"]),
+        "Runtime": found["Runtime"].startswith("python3."),
+        "Tags": answer["Tags"].items() >= TAGS.items(),
+        "Timeout": found["Timeout"] == 900,
+        "TracingConfig": found["TracingConfig"] == {"Mode": "Active"},
+    }
+
+
+def layer(deployed: Deployed) -> dict[str, Any]:
+    versions = deployed.client("lambda").list_layer_versions(LayerName="lamella-dependencies")
+    (found,) = versions["LayerVersions"]
+    return {
+        "CompatibleRuntimes": len(found["CompatibleRuntimes"]) == 1,
+        "Content": True,  # no function of these would run without it
+        "Description": "requirements.lock" in found["Description"],
+        "LayerName": ":layer:lamella-dependencies:" in found["LayerVersionArn"],
+    }
+
+
+def machine(deployed: Deployed) -> dict[str, Any]:
+    states, arn = deployed.client("stepfunctions"), deployed.ids["StateMachine"]
+    found = states.describe_state_machine(stateMachineArn=arn)
+    listed = states.list_tags_for_resource(resourceArn=arn)["tags"]
+    return {
+        "DefinitionS3Location": json.loads(found["definition"])["StartAt"] == "Plan",
+        "DefinitionSubstitutions": "${" not in found["definition"] and deployed.ids["Bucket"],
+        "RoleArn": found["roleArn"].endswith(deployed.ids["StateMachineRole"]),
+        "StateMachineName": found["name"] == "lamella-inference",
+        "StateMachineType": found["type"] == "STANDARD",
+        "Tags": {tag["key"]: tag["value"] for tag in listed}.items() >= TAGS.items(),
+    }
+
+
+PROBES: dict[str, Callable[[Deployed], dict[str, Any]]] = {
+    "AWS::Events::Rule": rule,
+    "AWS::IAM::Role": role,
+    "AWS::Lambda::Function": function,
+    "AWS::Lambda::LayerVersion": layer,
+    "AWS::Lambda::Permission": permission,
+    "AWS::Logs::LogGroup": log_group,
+    "AWS::S3::Bucket": bucket,
+    "AWS::S3::BucketPolicy": bucket_policy,
+    "AWS::SNS::Subscription": subscription,
+    "AWS::SNS::Topic": topic,
+    "AWS::SNS::TopicPolicy": topic_policy,
+    "AWS::SQS::Queue": queue,
+    "AWS::SQS::QueuePolicy": queue_policy,
+    "AWS::StepFunctions::StateMachine": machine,
+}
+
+
+@pytest.fixture(scope="module")
+def used() -> dict[str, set[str]]:
+    """Properties by type."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for item in transformed(parameters={"Slots": "0,1"})["Resources"].values():
+        found[item["Type"]] |= set(item["Properties"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def deployed(cloud: EmbeddedCloud, stack: Stack) -> Deployed:
+    return Deployed(cloud, stack.name)
+
+
+def test_every_type_is_one_that_the_embedded_cloud_has(used: dict[str, set[str]]) -> None:
+    assert set(used) == set(PROBES)
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_every_property_is_seen_in_the_stack_or_explained(
+    deployed: Deployed, used: dict[str, set[str]], kind: str
+) -> None:
+    seen = PROBES[kind](deployed)
+    dropped = {name for of, name in DROPPED if of == kind}
+
+    assert [name for name, as_given in seen.items() if not as_given] == []
+    assert not dropped & set(seen)
+    assert dropped | set(seen) == used[kind]
+
+
+def test_what_has_no_effect_is_in_the_template(used: dict[str, set[str]]) -> None:
+    for kind, name in {*DROPPED, *WITHOUT_EFFECT}:
+        assert name in used[kind], f"{kind}.{name}"
+    assert not set(DROPPED) & set(WITHOUT_EFFECT)
+
+
+def test_what_is_dropped_is_really_dropped(deployed: Deployed) -> None:
+    s3, name = deployed.client("s3"), deployed.ids["Bucket"]
+    for read in (
+        s3.get_bucket_lifecycle_configuration,
+        s3.get_bucket_ownership_controls,
+        s3.get_public_access_block,
+    ):
+        with pytest.raises(s3.exceptions.ClientError, match=r"(?i)not ?(exist|found)|NoSuch"):
+            read(Bucket=name)
+    assert deployed.client("sns").list_tags_for_resource(ResourceArn=deployed.ids["Topic"])["Tags"] == []
+    found = deployed.client("stepfunctions").describe_state_machine(
+        stateMachineArn=deployed.ids["StateMachine"]
+    )
+    assert found["loggingConfiguration"]["level"] == "OFF"
+    assert found["tracingConfiguration"] == {"enabled": False}

@@ -1,0 +1,294 @@
+"""Every permission that template.yaml gives: who may do what to what, and why."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cfnlint
+import pytest
+
+from workflows.lint_template import transformed
+from workflows.state_machine import RENDERED
+
+BUCKET, TOPIC = "${Bucket.Arn}", "${Topic}"
+SLOT_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-slot-*"
+EXECUTIONS = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${Prefix}-inference:*"
+WORKERS = ("WorkerSmall", "WorkerMedium", "WorkerLarge")
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Actions that a role may do to resources."""
+
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    reason: str
+
+
+def runs_as_lambda(*functions: str) -> tuple[Grant, Grant]:
+    """What every function's role has."""
+    groups = tuple(f"${{{function}LogGroup.Arn}}" for function in functions)
+    return (
+        Grant(("logs:CreateLogStream", "logs:PutLogEvents"), groups, "its own log lines"),
+        Grant(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), ("*",), "traces of its invocations"),
+    )
+
+
+TELL_MISSING = Grant(("s3:ListBucket",), (BUCKET,), "without it a missing key answers 403, not 404")
+
+ALLOWED = {
+    "PlanRole": (
+        *runs_as_lambda("Plan"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/models/*",), "manifest and cut of the model"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/inputs/*",), "the samples"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/abort",), "was the run stopped while it was planned?"),
+        Grant(("s3:PutObject",), (f"{BUCKET}/runs/*",), "plan, tasks and each worker's samples"),
+        Grant(("s3:GetObject", "s3:PutObject"), (f"{BUCKET}/leases/*",), "takes slots"),
+        Grant(("s3:ListBucket",), (BUCKET,), "are the model's files there? And missing answers 404"),
+        Grant(("lambda:GetAccountSettings",), ("*",), "how many workers can run at once"),
+    ),
+    "WorkerRole": (
+        *runs_as_lambda(*WORKERS),
+        Grant(("s3:GetObject",), (f"{BUCKET}/models/*",), "its weights"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/work/*",), "its task and samples"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/abort",), "is the run over?"),
+        Grant(("s3:PutObject",), (f"{BUCKET}/runs/*/work/*",), "its part of the output, and its marks"),
+        TELL_MISSING,
+        Grant(("sns:Publish",), (TOPIC,), "sends activations"),
+        Grant(("sqs:ReceiveMessage", "sqs:DeleteMessage"), (SLOT_QUEUES,), "receives activations"),
+    ),
+    "CollectRole": (
+        *runs_as_lambda("Collect"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/models/*",), "order of the last layer's rows"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/plan.json",), "what was planned"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/work/*",), "the workers' parts"),
+        Grant(("s3:PutObject",), (f"{BUCKET}/runs/*",), "predictions, activations, and what Finish reads"),
+        TELL_MISSING,
+    ),
+    "FinishRole": (
+        *runs_as_lambda("Finish"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/runs/*",), "plan, what Collect found, and workers' errors"),
+        Grant(("s3:PutObject",), (f"{BUCKET}/runs/*",), "abort mark and summary"),
+        Grant(("s3:DeleteObject",), (f"{BUCKET}/runs/*/work/*",), "what only workers needed"),
+        Grant(("s3:GetObject", "s3:PutObject"), (f"{BUCKET}/leases/*",), "gives slots back"),
+        Grant(("s3:ListBucket",), (BUCKET,), "which workers have begun, and which have left"),
+        Grant(
+            ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"),
+            (SLOT_QUEUES,),
+            "empties the queues of a run that failed",
+        ),
+        Grant(("states:GetExecutionHistory",), (EXECUTIONS,), "how a worker's function died"),
+    ),
+    "StateMachineRole": (
+        Grant(
+            ("lambda:InvokeFunction",),
+            tuple(f"${{{state}Function.Arn}}" for state in ("Plan", *WORKERS, "Collect", "Finish")),
+            "its states",
+        ),
+        Grant(("s3:PutObject",), (f"{BUCKET}/runs/*/errors/*",), "what a worker failed with"),
+        Grant(
+            (
+                "logs:CreateLogDelivery",
+                "logs:GetLogDelivery",
+                "logs:UpdateLogDelivery",
+                "logs:DeleteLogDelivery",
+                "logs:ListLogDeliveries",
+                "logs:PutResourcePolicy",
+                "logs:DescribeResourcePolicies",
+                "logs:DescribeLogGroups",
+            ),
+            ("*",),
+            "Step Functions asks for these to log (developer guide, Logging using CloudWatch Logs)",
+        ),
+        Grant(
+            (
+                "xray:PutTraceSegments",
+                "xray:PutTelemetryRecords",
+                "xray:GetSamplingRules",
+                "xray:GetSamplingTargets",
+            ),
+            ("*",),
+            "Step Functions asks for these to trace (developer guide, Trace request data)",
+        ),
+    ),
+}
+
+# Why a resource can't be named to its end; "*" alone is held to AWS's own list of actions instead.
+WILDCARDS = {
+    f"{BUCKET}/models/*": "users name their models",
+    f"{BUCKET}/inputs/*": "users name their inputs",
+    f"{BUCKET}/leases/*": "one lease per kind of thing that is leased",
+    f"{BUCKET}/runs/*": "a run's name is made when it starts",
+    f"{BUCKET}/runs/*/abort": "a run's name is made when it starts",
+    f"{BUCKET}/runs/*/plan.json": "a run's name is made when it starts",
+    f"{BUCKET}/runs/*/work/*": "a run's name is made when it starts; in it, attempts have numbers",
+    f"{BUCKET}/runs/*/errors/*": "a run's name is made when it starts; in it, workers have numbers",
+    SLOT_QUEUES: "a role's policy could not name 149 queues within IAM's 10,240 characters",
+    EXECUTIONS: "an execution's name is made when it starts",
+}
+
+TRUSTED = {
+    "PlanRole": "lambda.amazonaws.com",
+    "WorkerRole": "lambda.amazonaws.com",
+    "CollectRole": "lambda.amazonaws.com",
+    "FinishRole": "lambda.amazonaws.com",
+    "StateMachineRole": "states.amazonaws.com",
+}
+
+# (resource, principal, action): what a resource lets an AWS service do, each from one source alone.
+FROM_OUTSIDE = {
+    ("${SlotQueue0.Arn}", "sns.amazonaws.com", "sqs:SendMessage"): "the topic delivers",
+    ("${SlotQueue1.Arn}", "sns.amazonaws.com", "sqs:SendMessage"): "the topic delivers",
+    ("${FinishFunction}", "events.amazonaws.com", "lambda:InvokeFunction"): "a stopped execution is finished",
+}
+
+
+@pytest.fixture(scope="module")
+def resources() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = transformed(parameters={"Slots": "0,1"})["Resources"]
+    return found
+
+
+def as_text(value: Any) -> str:
+    """A resource as ``Fn::Sub`` would write it."""
+    if isinstance(value, str):
+        return value
+    ((function, argument),) = value.items()
+    if function == "Ref":
+        return f"${{{argument}}}"
+    if function == "Fn::GetAtt":
+        return f"${{{argument if isinstance(argument, str) else '.'.join(argument)}}}"
+    assert function == "Fn::Sub", value
+    return str(argument if isinstance(argument, str) else argument[0])
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def of_type(resources: dict[str, dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {name: item["Properties"] for name, item in resources.items() if item["Type"] == kind}
+
+
+def documents(resources: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every policy of the template with the role that has it, its own or attached to it."""
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        yield from ((name, policy["PolicyDocument"]) for policy in role["Policies"])
+    for policy in of_type(resources, "AWS::IAM::Policy").values():
+        yield from ((role["Ref"], policy["PolicyDocument"]) for role in policy["Roles"])
+
+
+def given(resources: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Every (role, action, resource) of the template."""
+    for name, document in documents(resources):
+        for statement in document["Statement"]:
+            assert set(statement) == {"Sid", "Effect", "Action", "Resource"}
+            assert statement["Effect"] == "Allow"
+            for action in as_list(statement["Action"]):
+                yield from ((name, action, as_text(each)) for each in as_list(statement["Resource"]))
+
+
+def explained() -> Iterator[tuple[str, str, str]]:
+    for role, grants in ALLOWED.items():
+        for grant in grants:
+            yield from ((role, action, each) for action in grant.actions for each in grant.resources)
+
+
+@cache
+def actions_of_aws() -> dict[str, Any]:
+    """AWS's Service Authorization Reference, by service, as cfn-lint has it."""
+    path = Path(cfnlint.__file__).parent / "data" / "AdditionalSpecs" / "Policies.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def can_be_limited(action: str) -> bool:
+    """Whether AWS knows resources that an action, which it must know, can be limited to."""
+    service, name = action.split(":")
+    return bool(actions_of_aws()[service]["Actions"][name.lower()].get("Resources"))
+
+
+def test_every_permission_is_explained_once(resources: dict[str, dict[str, Any]]) -> None:
+    assert Counter(given(resources)) == Counter(explained())
+    assert all(grant.reason for grants in ALLOWED.values() for grant in grants)
+
+
+def test_no_managed_policy_gives_more(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    for name, item in resources.items():
+        assert item["Type"] not in {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"}, (
+            name
+        )
+    for role in of_type(resources, "AWS::IAM::Role").values():
+        assert "ManagedPolicyArns" not in role
+    for function in of_type(resources, "AWS::Lambda::Function").values():
+        assert function["Role"]["Fn::GetAtt"][0] in ALLOWED
+
+
+def test_no_action_has_a_wildcard(resources: dict[str, dict[str, Any]]) -> None:
+    assert [action for _, action, _ in given(resources) if "*" in action] == []
+
+
+def test_everything_is_a_resource_only_where_aws_knows_none_for_the_action() -> None:
+    for role, action, resource in explained():
+        assert (resource == "*") != can_be_limited(action), f"{role}: {action}"
+
+
+def test_every_other_wildcard_has_a_reason() -> None:
+    assert {resource for _, _, resource in explained() if "*" in resource} - {"*"} == set(WILDCARDS)
+
+
+def test_each_role_is_assumed_by_one_service(resources: dict[str, dict[str, Any]]) -> None:
+    trusted = {}
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Action"] == "sts:AssumeRole"
+        trusted[name] = statement["Principal"]["Service"]
+        if trusted[name] == "states.amazonaws.com":
+            assert statement["Condition"] == {
+                "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+            }
+
+    assert trusted == TRUSTED
+
+
+def test_only_aws_services_are_let_in_and_from_one_source_each(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    found = set()
+    for item in resources.values():
+        properties = item["Properties"]
+        if item["Type"] == "AWS::Lambda::Permission":
+            assert properties["SourceArn"]
+            function = as_text(properties["FunctionName"])
+            found.add((function, properties["Principal"], properties["Action"]))
+        for statement in properties.get("PolicyDocument", {}).get("Statement", []):
+            if statement["Effect"] == "Allow":
+                assert statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+                principal = statement["Principal"]["Service"]
+                found.add((as_text(statement["Resource"]), principal, statement["Action"]))
+
+    assert found == set(FROM_OUTSIDE)
+
+
+def test_the_machine_s_tasks_are_what_its_role_allows() -> None:
+    actions = {"lambda:invoke": "lambda:InvokeFunction", "aws-sdk:s3:putObject": "s3:PutObject"}
+    called = {
+        actions[integration]
+        for integration in re.findall(r"arn:[^:]+:states:::([\w:-]+)", RENDERED.read_text(encoding="utf-8"))
+    }
+    by_the_service = {"logs", "xray"}
+
+    assert called == {
+        action
+        for role, action, _ in explained()
+        if role == "StateMachineRole" and action.split(":")[0] not in by_the_service
+    }
