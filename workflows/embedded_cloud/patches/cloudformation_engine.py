@@ -9,7 +9,7 @@ from typing import Any
 
 from moto.cloudformation import parsing, responses
 from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import CloudFormationBackend, Event, Stack
+from moto.cloudformation.models import Event, Stack
 from moto.core.exceptions import ServiceException
 from werkzeug.exceptions import HTTPException
 
@@ -143,7 +143,7 @@ def retain_except_on_create(_context: CloudContext) -> None:
 def templates_at_our_own_address(_context: CloudContext) -> None:
     """TemplateURL may point at this cloud's S3; moto takes the first part of 127.0.0.1 for a bucket."""
     original = responses.get_stack_from_s3_url
-    ours = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d+/(?P<bucket>[^/]+)/(?P<key>.+)")
+    ours = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d+/(?P<bucket>[^/]+)/(?P<key>[^?]+)(?:\?.*)?")
 
     def get_stack_from_s3_url(template_url: str, account_id: str, partition: str) -> str:
         match = ours.fullmatch(template_url)
@@ -151,20 +151,6 @@ def templates_at_our_own_address(_context: CloudContext) -> None:
         return str(original(url, account_id=account_id, partition=partition))
 
     responses.get_stack_from_s3_url = get_stack_from_s3_url
-
-
-def outputs_after_change_set(_context: CloudContext) -> None:
-    """A stack made by a change set has outputs; moto forgets to read them. `sam deploy` needs it."""
-    original = CloudFormationBackend.execute_change_set
-
-    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
-        original(self, change_set_name, stack_name)
-        for stack in self.stacks.values():
-            if stack.name == stack_name or change_set_name.startswith("arn:"):
-                stack._parse_template()
-                stack.output_map = stack._create_output_map()
-
-    CloudFormationBackend.execute_change_set = execute_change_set
 
 
 def _record_failure(stack: Any, error: Exception, status: str) -> None:
@@ -210,5 +196,4 @@ PATCHES = (
     fail_stacks_as_aws_does,
     retain_except_on_create,
     templates_at_our_own_address,
-    outputs_after_change_set,
 )
