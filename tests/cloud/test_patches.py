@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from tests.cloud.conftest import Sample
 from tests.cloud.helpers import (
     RUNTIME,
+    archive,
     create_stack,
     finish,
     invoke,
@@ -337,6 +338,60 @@ def test_fail_stacks_as_aws_does(cloud: EmbeddedCloud) -> None:
     assert failed["LogicalResourceId"] == "Bad"
     assert "alphanumeric" in failed["ResourceStatusReason"]
     assert not cloud.client("sqs").list_queues(QueueNamePrefix=queue).get("QueueUrls")
+
+
+def test_failed_updates_are_rolled_back(cloud: EmbeddedCloud) -> None:
+    name, good = unique("rolled"), unique("good")
+    template = {
+        "Parameters": {"Wait": {"Type": "Number", "Default": "5"}},
+        "Resources": {"Good": resource("AWS::SQS::Queue", QueueName=good, VisibilityTimeout={"Ref": "Wait"})},
+        "Outputs": {"U": {"Value": {"Ref": "Good"}}},
+    }
+    execute(cloud, change(cloud, name, "CREATE", template))
+    bad = {"Bad": resource("AWS::SQS::Queue", QueueName="not a name"), **template["Resources"]}
+    stack = execute(cloud, change(cloud, name, "UPDATE", {**template, "Resources": bad}, Wait="9"))
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert "failed to update: [Bad]" in stack["StackStatusReason"]
+    assert {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]} == {"Wait": "5"}
+    (output,) = stack["Outputs"]
+    found = cloud.client("sqs").get_queue_attributes(
+        QueueUrl=output["OutputValue"], AttributeNames=["VisibilityTimeout"]
+    )
+    assert found["Attributes"]["VisibilityTimeout"] == "5"
+    assert (
+        execute(cloud, change(cloud, name, "UPDATE", template, Wait="9"))["StackStatus"] == "UPDATE_COMPLETE"
+    )
+
+
+def test_replace_what_cannot_be_updated(cloud: EmbeddedCloud) -> None:
+    name, client = unique("replaced"), cloud.client("cloudformation")
+    groups = {key: f"/{name}/{key}" for key in ("Kept", "Conditional")}
+    template = {
+        "Parameters": {"Days": {"Type": "Number"}, "Both": {"Type": "String"}},
+        "Conditions": {"HasBoth": {"Fn::Equals": [{"Ref": "Both"}, "yes"]}},
+        "Resources": {
+            "Kept": resource(
+                "AWS::Logs::LogGroup", LogGroupName=groups["Kept"], RetentionInDays={"Ref": "Days"}
+            ),
+            "Conditional": {
+                **resource("AWS::Logs::LogGroup", LogGroupName=groups["Conditional"]),
+                "Condition": "HasBoth",
+            },
+        },
+    }
+
+    def days() -> dict[str, int]:
+        found = cloud.client("logs").describe_log_groups(logGroupNamePrefix=f"/{name}/")["logGroups"]
+        return {each["logGroupName"].rsplit("/", 1)[1]: each.get("retentionInDays", 0) for each in found}
+
+    execute(cloud, change(cloud, name, "CREATE", template, Days="7", Both="yes"))
+    assert days() == {"Kept": 7, "Conditional": 0}
+    execute(cloud, change(cloud, name, "UPDATE", template, Days="14", Both="no"))
+    assert days() == {"Kept": 14}
+    execute(cloud, change(cloud, name, "UPDATE", template, Days="14", Both="yes"))
+    assert days() == {"Kept": 14, "Conditional": 0}
+    client.delete_stack(StackName=name)
+    assert days() == {}
 
 
 def test_retain_except_on_create(cloud: EmbeddedCloud) -> None:
@@ -674,6 +729,19 @@ def test_layer_versions_keep_their_name(sample: Sample) -> None:
     )
     (layer,) = found["Layers"]
     assert layer["Arn"].split(":")[-3:-1] == ["layer", "Layer"]
+
+
+def test_layer_versions_go_with_their_stack(cloud: EmbeddedCloud) -> None:
+    bucket, name, client = unique("layers"), unique("layer"), cloud.client("lambda")
+    cloud.client("s3").create_bucket(Bucket=bucket)
+    cloud.client("s3").put_object(Bucket=bucket, Key="layer.zip", Body=archive())
+    layer = resource(
+        "AWS::Lambda::LayerVersion", LayerName=name, Content={"S3Bucket": bucket, "S3Key": "layer.zip"}
+    )
+    stack = create_stack(cloud, {"Resources": {"L": layer}})
+    assert name in [each["LayerName"] for each in client.list_layers()["Layers"]]
+    cloud.client("cloudformation").delete_stack(StackName=stack["StackName"])
+    assert name not in [each.get("LayerName") for each in client.list_layers()["Layers"]]
 
 
 def test_stop_environments_of_deleted_functions(cloud: EmbeddedCloud) -> None:
