@@ -9,10 +9,10 @@ CHECKOV := build/checkov/bin/checkov
 TRANSFORMED := build/transformed-template.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format render lock clean
+.PHONY: help setup demo test e2e lint format render lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY) ## make .venv from the lock, with the command .venv/bin/lamella
 
@@ -27,8 +27,11 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## run the main job, end to end, on the embedded cloud
 	$(BIN)/lamella demo
 
-test: $(READY) ## run every test
+test: $(READY) ## run every test but the slowest
 	$(BIN)/python -m pytest
+
+e2e: $(READY) ## deploy, run, update and delete with the official SAM and AWS command lines (minutes)
+	$(BIN)/python -m pytest tests/e2e
 
 lint: $(READY) $(VALIDATOR) $(CHECKOV) ## check style, types, imports, the template and the state machine
 	$(BIN)/ruff check $(SOURCES)

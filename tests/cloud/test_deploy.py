@@ -73,15 +73,15 @@ def test_loops_over_a_parameter(cloud: EmbeddedCloud, cache_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "parameters", "reason"),
     [
-        (FUNCTION, {"Nope": "1"}, "no parameter Nope"),
+        (FUNCTION, {"Nope": "1"}, "Nope.*do not exist in the template"),
         (FUNCTION.replace("code,", "missing,"), {}, "F: no such folder: .*missing"),
         (FUNCTION.replace(RUNTIME, "python3.99"), {}, "F .*python3.99.*no Python 3.99 runs on this machine"),
         (FUNCTION.replace(RUNTIME, "nodejs22.x"), {}, "python3.x runtimes only"),
         (FUNCTION.replace("Handler: app.handler, ", ""), {}, "Handler"),
-        (FUNCTION.replace("AWS::Serverless::Function", "AWS::Serverless::Nothing"), {}, "not valid.*F"),
+        (FUNCTION.replace("AWS::Serverless::Function", "AWS::Serverless::Nothing"), {}, "F.*is invalid"),
         (FUNCTION.replace("{Value: !Ref F}", "{Value: !GetAtt Nothing.Arn}"), {}, "refused"),
         ("a: [", {}, "not YAML"),
-        ("Resources: []", {}, "no Resources"),
+        ("Resources: []", {}, "At least one Resources member"),
     ],
 )
 def test_reasons(

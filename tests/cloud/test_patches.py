@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from botocore.exceptions import ClientError
 from tests.cloud.conftest import Sample
 from tests.cloud.helpers import (
     RUNTIME,
+    archive,
     create_stack,
     finish,
     invoke,
@@ -338,6 +340,60 @@ def test_fail_stacks_as_aws_does(cloud: EmbeddedCloud) -> None:
     assert not cloud.client("sqs").list_queues(QueueNamePrefix=queue).get("QueueUrls")
 
 
+def test_failed_updates_are_rolled_back(cloud: EmbeddedCloud) -> None:
+    name, good = unique("rolled"), unique("good")
+    template = {
+        "Parameters": {"Wait": {"Type": "Number", "Default": "5"}},
+        "Resources": {"Good": resource("AWS::SQS::Queue", QueueName=good, VisibilityTimeout={"Ref": "Wait"})},
+        "Outputs": {"U": {"Value": {"Ref": "Good"}}},
+    }
+    execute(cloud, change(cloud, name, "CREATE", template))
+    bad = {"Bad": resource("AWS::SQS::Queue", QueueName="not a name"), **template["Resources"]}
+    stack = execute(cloud, change(cloud, name, "UPDATE", {**template, "Resources": bad}, Wait="9"))
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert "failed to update: [Bad]" in stack["StackStatusReason"]
+    assert {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]} == {"Wait": "5"}
+    (output,) = stack["Outputs"]
+    found = cloud.client("sqs").get_queue_attributes(
+        QueueUrl=output["OutputValue"], AttributeNames=["VisibilityTimeout"]
+    )
+    assert found["Attributes"]["VisibilityTimeout"] == "5"
+    assert (
+        execute(cloud, change(cloud, name, "UPDATE", template, Wait="9"))["StackStatus"] == "UPDATE_COMPLETE"
+    )
+
+
+def test_replace_what_cannot_be_updated(cloud: EmbeddedCloud) -> None:
+    name, client = unique("replaced"), cloud.client("cloudformation")
+    groups = {key: f"/{name}/{key}" for key in ("Kept", "Conditional")}
+    template = {
+        "Parameters": {"Days": {"Type": "Number"}, "Both": {"Type": "String"}},
+        "Conditions": {"HasBoth": {"Fn::Equals": [{"Ref": "Both"}, "yes"]}},
+        "Resources": {
+            "Kept": resource(
+                "AWS::Logs::LogGroup", LogGroupName=groups["Kept"], RetentionInDays={"Ref": "Days"}
+            ),
+            "Conditional": {
+                **resource("AWS::Logs::LogGroup", LogGroupName=groups["Conditional"]),
+                "Condition": "HasBoth",
+            },
+        },
+    }
+
+    def days() -> dict[str, int]:
+        found = cloud.client("logs").describe_log_groups(logGroupNamePrefix=f"/{name}/")["logGroups"]
+        return {each["logGroupName"].rsplit("/", 1)[1]: each.get("retentionInDays", 0) for each in found}
+
+    execute(cloud, change(cloud, name, "CREATE", template, Days="7", Both="yes"))
+    assert days() == {"Kept": 7, "Conditional": 0}
+    execute(cloud, change(cloud, name, "UPDATE", template, Days="14", Both="no"))
+    assert days() == {"Kept": 14}
+    execute(cloud, change(cloud, name, "UPDATE", template, Days="14", Both="yes"))
+    assert days() == {"Kept": 14, "Conditional": 0}
+    client.delete_stack(StackName=name)
+    assert days() == {}
+
+
 def test_retain_except_on_create(cloud: EmbeddedCloud) -> None:
     name = unique("retained")
     bucket = {**resource("AWS::S3::Bucket", BucketName=name), "DeletionPolicy": "RetainExceptOnCreate"}
@@ -353,19 +409,190 @@ def test_templates_at_our_own_address(cloud: EmbeddedCloud) -> None:
         Bucket=bucket, Key="a/t.json", Body=json.dumps({"Resources": {"Q": resource("AWS::SQS::Queue")}})
     )
     client = cloud.client("cloudformation")
-    client.create_stack(StackName=name, TemplateURL=f"{cloud.endpoint_url}/{bucket}/a/t.json")
+    client.create_stack(StackName=name, TemplateURL=f"{cloud.endpoint_url}/{bucket}/a/t.json?versionId=null")
     assert client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"] == "CREATE_COMPLETE"
 
 
-def test_outputs_after_change_set(cloud: EmbeddedCloud) -> None:
-    client, name = cloud.client("cloudformation"), unique("changes")
-    template = {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": {"U": {"Value": {"Ref": "Q"}}}}
-    client.create_change_set(
-        StackName=name, ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=json.dumps(template)
+LOOP = {
+    "Transform": ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"],
+    "Parameters": {"Names": {"Type": "CommaDelimitedList", "Default": "a,b"}, "Wait": {"Type": "Number"}},
+    "Resources": {
+        "Fn::ForEach::Queues": [
+            "N",
+            {"Ref": "Names"},
+            {
+                "Queue${N}": {
+                    "Type": "AWS::SQS::Queue",
+                    "Properties": {
+                        "QueueName": {"Fn::Sub": "${AWS::StackName}-${N}"},
+                        "VisibilityTimeout": {"Fn::Sub": "${Wait}"},
+                    },
+                }
+            },
+        ],
+        "Table": {"Type": "AWS::Serverless::SimpleTable"},
+    },
+    "Outputs": {"Urls": {"Value": {"Fn::Join": [",", [{"Ref": "Queuea"}]]}}},
+}
+
+
+def change(cloud: EmbeddedCloud, stack: str, kind: str, template: Any, **parameters: str) -> dict[str, Any]:
+    """Make a change set with a new name and describe it."""
+    client = cloud.client("cloudformation")
+    made = client.create_change_set(
+        StackName=stack,
+        ChangeSetName=unique("c"),
+        ChangeSetType=kind,
+        TemplateBody=template if isinstance(template, str) else json.dumps(template),
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": value}
+            if value != "previous"
+            else {"ParameterKey": name, "UsePreviousValue": True}
+            for name, value in parameters.items()
+        ],
     )
-    client.execute_change_set(StackName=name, ChangeSetName="c")
-    (output,) = client.describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
-    assert output["OutputKey"] == "U"
+    description: dict[str, Any] = client.describe_change_set(ChangeSetName=made["Id"])
+    return description
+
+
+def execute(cloud: EmbeddedCloud, change_set: dict[str, Any]) -> dict[str, Any]:
+    client = cloud.client("cloudformation")
+    client.execute_change_set(ChangeSetName=change_set["ChangeSetId"])
+    stack: dict[str, Any] = client.describe_stacks(StackName=change_set["StackId"])["Stacks"][0]
+    return stack
+
+
+def changed(change_set: dict[str, Any]) -> set[tuple[str, str]]:
+    found = [each["ResourceChange"] for each in change_set["Changes"]]
+    return {(each["Action"], each["LogicalResourceId"]) for each in found}
+
+
+def queues_of(cloud: EmbeddedCloud, stack: str) -> set[str]:
+    urls = cloud.client("sqs").list_queues(QueueNamePrefix=f"{stack}-").get("QueueUrls", [])
+    return {url.rsplit("-", 1)[1] for url in urls}
+
+
+def test_transform_templates(cloud: EmbeddedCloud) -> None:
+    client, name = cloud.client("cloudformation"), unique("loop")
+    parameters = [{"ParameterKey": "Wait", "ParameterValue": "5"}]
+    client.create_stack(StackName=name, TemplateBody=json.dumps(LOOP), Parameters=parameters)
+    assert queues_of(cloud, name) == {"a", "b"}
+    kinds = {
+        each["ResourceType"] for each in client.describe_stack_resources(StackName=name)["StackResources"]
+    }
+    assert "AWS::DynamoDB::Table" in kinds
+    with pytest.raises(ClientError, match="No updates are to be performed"):
+        client.update_stack(StackName=name, TemplateBody=json.dumps(LOOP), Parameters=parameters)
+    parameters.append({"ParameterKey": "Names", "ParameterValue": "a,c"})
+    client.update_stack(StackName=name, UsePreviousTemplate=True, Parameters=parameters)
+    assert queues_of(cloud, name) == {"a", "c"}
+
+
+@pytest.mark.parametrize(
+    ("template", "parameters", "reason"),
+    [
+        (LOOP, {}, r"Parameters: \[Wait\] must have values"),
+        (LOOP, {"Wait": "1", "Other": "2"}, r"Parameters: \[Other\] do not exist"),
+        ({**LOOP, "Transform": ["AWS::Nothing"]}, {"Wait": "1"}, "No transform named AWS::Nothing"),
+        (
+            {
+                "Transform": "AWS::Serverless-2016-10-31",
+                "Resources": {"F": {"Type": "AWS::Serverless::Function"}},
+            },
+            {},
+            r"Transform AWS::Serverless-2016-10-31 failed with: .*errors found: 1. .*\[F\] is invalid",
+        ),
+        ("a: [", {}, "Template format error"),
+    ],
+)
+def test_refused_templates(
+    cloud: EmbeddedCloud, template: Any, parameters: dict[str, str], reason: str
+) -> None:
+    body = template if isinstance(template, str) else json.dumps(template)
+    given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+    with pytest.raises(ClientError, match=reason):
+        cloud.client("cloudformation").create_stack(
+            StackName=unique("refused"), TemplateBody=body, Parameters=given
+        )
+    failed = change(cloud, unique("refused"), "CREATE", template, **parameters)
+    assert (failed["Status"], failed["ExecutionStatus"]) == ("FAILED", "UNAVAILABLE")
+    assert re.search(reason, failed["StatusReason"])
+
+
+def test_templates_as_given(cloud: EmbeddedCloud) -> None:
+    client, name = cloud.client("cloudformation"), unique("given")
+    text = json.dumps(LOOP, indent=1)
+    execute(cloud, change(cloud, name, "CREATE", text, Wait="5"))
+    given = client.get_template(StackName=name)["TemplateBody"]
+    assert "Fn::ForEach::Queues" in given["Resources"]
+    processed = client.get_template(StackName=name, TemplateStage="Processed")["TemplateBody"]
+    assert {"Queuea", "Queueb"} <= set(processed["Resources"])
+    summary = client.get_template_summary(StackName=name)
+    assert [each["ParameterKey"] for each in summary["Parameters"]] == ["Names", "Wait"]
+    assert summary["DeclaredTransforms"] == LOOP["Transform"]
+    assert sorted(summary["ResourceTypes"]) == ["AWS::SQS::Queue", "AWS::Serverless::SimpleTable"]
+
+
+def test_json_is_read_as_json(cloud: EmbeddedCloud) -> None:
+    outputs = {"Smile": {"Value": {"Ref": "Q"}, "Description": "\U0001f600"}}
+    name = create_stack(cloud, {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": outputs})
+    stacks = cloud.client("cloudformation").describe_stacks(StackName=name["StackName"])["Stacks"]
+    assert stacks[0]["Outputs"][0]["Description"] == "\U0001f600"
+
+
+def test_change_sets_are_made_as_aws_does(cloud: EmbeddedCloud) -> None:
+    name = unique("changes")
+    created = change(cloud, name, "CREATE", LOOP, Wait="5")
+    assert changed(created) == {("Add", "Queuea"), ("Add", "Queueb"), ("Add", "Table")}
+    assert change(cloud, name, "CREATE", LOOP, Wait="5")["StackId"] == created["StackId"]
+    execute(cloud, created)
+    with pytest.raises(ClientError, match="already exists"):
+        change(cloud, name, "CREATE", LOOP, Wait="5")
+    same = change(cloud, name, "UPDATE", LOOP, Names="previous", Wait="previous")
+    assert (same["Status"], same["ExecutionStatus"]) == ("FAILED", "UNAVAILABLE")
+    assert "didn't contain changes" in same["StatusReason"]
+    more = change(cloud, name, "UPDATE", LOOP, Names="a,b,c", Wait="previous")
+    assert changed(more) == {("Add", "Queuec")}
+    assert queues_of(cloud, name) == {"a", "b"}
+    assert execute(cloud, more)["StackStatus"] == "UPDATE_COMPLETE"
+    assert queues_of(cloud, name) == {"a", "b", "c"}
+
+
+def test_change_sets_execute_as_stacks_do(cloud: EmbeddedCloud) -> None:
+    name, queue = unique("executed"), resource("AWS::SQS::Queue")
+    template = {"Resources": {"Q": queue}, "Outputs": {"U": {"Value": {"Ref": "Q"}}}}
+    created = change(cloud, name, "CREATE", template)
+    assert execute(cloud, created)["Outputs"][0]["OutputKey"] == "U"
+    with pytest.raises(ClientError, match="cannot be executed"):
+        execute(cloud, created)
+    broken = {"Resources": {"Bad": resource("AWS::SQS::Queue", QueueName="not a name")}}
+    failed = execute(cloud, change(cloud, unique("executed"), "CREATE", broken))
+    assert failed["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert "alphanumeric" in failed["StackStatusReason"]
+
+
+def test_changed_parameters_reach_every_reference(cloud: EmbeddedCloud) -> None:
+    name = unique("reach")
+    template = {
+        "Parameters": {"Wait": {"Type": "Number"}, "Long": {"Type": "String", "Default": "no"}},
+        "Conditions": {"IsLong": {"Fn::Equals": [{"Ref": "Long"}, "yes"]}},
+        "Resources": {
+            "Sub": resource("AWS::SQS::Queue", VisibilityTimeout={"Fn::Sub": "${Wait}"}),
+            "If": resource("AWS::SQS::Queue", VisibilityTimeout={"Fn::If": ["IsLong", 60, 30]}),
+            "Neither": resource("AWS::SQS::Queue", VisibilityTimeout=7),
+        },
+        "Outputs": {key: {"Value": {"Ref": key}} for key in ("Sub", "If")},
+    }
+    execute(cloud, change(cloud, name, "CREATE", template, Wait="5"))
+    updated = change(cloud, name, "UPDATE", template, Wait="6", Long="yes")
+    assert changed(updated) == {("Modify", "Sub"), ("Modify", "If")}
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in execute(cloud, updated)["Outputs"]}
+    timeouts = {
+        key: cloud.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
+        for key, url in outputs.items()
+    }
+    values = {key: found["Attributes"]["VisibilityTimeout"] for key, found in timeouts.items()}
+    assert values == {"Sub": "6", "If": "60"}
 
 
 def test_sns_subscription(sample: Sample) -> None:
@@ -502,6 +729,19 @@ def test_layer_versions_keep_their_name(sample: Sample) -> None:
     )
     (layer,) = found["Layers"]
     assert layer["Arn"].split(":")[-3:-1] == ["layer", "Layer"]
+
+
+def test_layer_versions_go_with_their_stack(cloud: EmbeddedCloud) -> None:
+    bucket, name, client = unique("layers"), unique("layer"), cloud.client("lambda")
+    cloud.client("s3").create_bucket(Bucket=bucket)
+    cloud.client("s3").put_object(Bucket=bucket, Key="layer.zip", Body=archive())
+    layer = resource(
+        "AWS::Lambda::LayerVersion", LayerName=name, Content={"S3Bucket": bucket, "S3Key": "layer.zip"}
+    )
+    stack = create_stack(cloud, {"Resources": {"L": layer}})
+    assert name in [each["LayerName"] for each in client.list_layers()["Layers"]]
+    cloud.client("cloudformation").delete_stack(StackName=stack["StackName"])
+    assert name not in [each.get("LayerName") for each in client.list_layers()["Layers"]]
 
 
 def test_stop_environments_of_deleted_functions(cloud: EmbeddedCloud) -> None:

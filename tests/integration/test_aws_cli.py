@@ -8,9 +8,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,23 +18,14 @@ import pytest
 
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
+from tests import official_tools
 from tests.integration import batches
-
-BIN = Path(sys.executable).parent
-# Its own environment: awscli pins the botocore that it was released with.
-AWSCLI = "awscli>=1.40,<2"
 
 
 @pytest.fixture(scope="session")
 def aws() -> Path:
     """The command `aws`, installed once."""
-    home = batches.CHECKOUT / "build" / "awscli"
-    command = home / "bin" / "aws"
-    if not command.exists():
-        venv.create(home, clear=True)
-        python = str(home / "bin" / "python")
-        subprocess.run([BIN / "uv", "pip", "install", "--quiet", "--python", python, AWSCLI], check=True)
-    return command
+    return official_tools.install(official_tools.AWS_CLI) / "aws"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +33,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """What `lamella local --json` says once it is open; at the end it is interrupted as by Ctrl-C."""
     home = tmp_path_factory.mktemp("home")
     process = subprocess.Popen(
-        [BIN / "lamella", "local", "--json"],
+        [official_tools.BIN / "lamella", "local", "--json"],
         stdout=subprocess.PIPE,
         env={**os.environ, "LAMELLA_STATE_DIR": str(home)},
         text=True,

@@ -12,7 +12,7 @@ from typing import Any
 from workflows.embedded_cloud.errors import EmbeddedCloudError
 
 TRANSFORM = "AWS::LanguageExtensions"
-_FOR_EACH = "Fn::ForEach::"
+FOR_EACH = "Fn::ForEach::"
 _PARTS = 3
 
 
@@ -50,7 +50,7 @@ def _expand(node: Any, parameters: Mapping[str, str]) -> Any:
         return {"Fn::GetAtt": [_literal(part, parameters, "Fn::GetAtt") for part in node["Fn::GetAtt"]]}
     result: dict[str, Any] = {}
     for key, value in node.items():
-        if not str(key).startswith(_FOR_EACH):
+        if not str(key).startswith(FOR_EACH):
             result[key] = _expand(value, parameters)
             continue
         for name, item in _iterate(str(key), value, parameters).items():

@@ -1,4 +1,4 @@
-"""A SAM template and its folders → a CloudFormation template and the archives that it refers to."""
+"""A SAM template and its folders → a template without folders, and the archives that it refers to."""
 
 from __future__ import annotations
 
@@ -8,19 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
-from samtranslator.model.exceptions import InvalidDocumentException
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.utils.py27hash_fix import to_py27_compatible_template, undo_mark_unicode_str_in_template
-from samtranslator.yaml_helper import yaml_parse
-
-from workflows.embedded_cloud import language_extensions
+from workflows.embedded_cloud import language_extensions, transforms
 from workflows.embedded_cloud.errors import EmbeddedCloudError
 from workflows.embedded_cloud.packaging import BuildTarget, archive_folder
-
-SAM_TRANSFORM = "AWS::Serverless-2016-10-31"
-_REGION = "us-east-1"
+from workflows.embedded_cloud.parameters import parameter_values
 
 _CODE_PROPERTIES = {
     "AWS::Serverless::Function": ("CodeUri", "Bucket", "Key"),
@@ -50,17 +41,10 @@ class PackagedTemplate:
     parameters: dict[str, str] = field(default_factory=dict)
 
 
-def _managed_policies() -> dict[str, str]:
-    """Names of AWS managed policies → ARNs, for SAM's Policies property."""
-    from moto.iam.aws_managed_policies import aws_managed_policies_data  # 10 MB
-
-    return {name: policy["Arn"] for name, policy in json.loads(aws_managed_policies_data).items()}
-
-
 def package_template(
     template: Path, parameters: Mapping[str, str], bucket: str, cache_dir: Path
 ) -> PackagedTemplate:
-    """Expand loops, package folders, inline state machines and apply the SAM transform.
+    """Package folders and inline state machines; transforms are left to CloudFormation.
 
     Parameters
     ----------
@@ -79,73 +63,41 @@ def package_template(
         Whatever is wrong with the template, its parameters or its folders.
     """
     try:
-        document = yaml_parse(template.read_text())
+        text = template.read_text()
     except OSError as error:
         raise EmbeddedCloudError(f"Cannot read the template {template}: {error.strerror}") from error
-    except Exception as error:
-        raise EmbeddedCloudError(f"{template} is not YAML or JSON: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("Resources"), dict):
-        raise EmbeddedCloudError(f"{template} has no Resources")
-    values = _parameter_values(document, parameters)
-    transforms = document.pop("Transform", None) or []
-    transforms = [transforms] if isinstance(transforms, str) else list(transforms)
-    if language_extensions.TRANSFORM in transforms:
-        document = language_extensions.expand(document, values)
-    document = json.loads(json.dumps(document, default=str))
+    try:
+        document = transforms.parse(text)
+    except EmbeddedCloudError as error:
+        raise EmbeddedCloudError(f"{template}: {error}") from error
+    values = parameter_values(document, parameters)
+    if any(_differs_by_loop(resource) for _, resource in _resources(document["Resources"], looped_only=True)):
+        left = [name for name in transforms.declared(document) if name != language_extensions.TRANSFORM]
+        document = language_extensions.expand({**document, "Transform": left}, values)
     artifacts: dict[str, Path] = {}
-    for logical_id, resource in document["Resources"].items():
+    for logical_id, resource in _resources(document["Resources"]):
         _inline_definition(resource, template.parent)
         artifacts |= _package_code(logical_id, resource, document, template.parent, values, bucket, cache_dir)
-    if SAM_TRANSFORM in transforms:
-        document = _apply_sam(document, values)
     return PackagedTemplate(json.dumps(document), artifacts, values)
 
 
-def _parameter_values(document: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
-    slots: Mapping[str, Any] = document.get("Parameters") or {}
-    unknown = sorted(set(given) - set(slots))
-    if unknown:
-        raise EmbeddedCloudError(f"The template has no parameter {', '.join(unknown)}")
-    values = {name: _as_parameter(slot["Default"]) for name, slot in slots.items() if "Default" in slot}
-    values |= {name: str(value) for name, value in given.items()}
-    missing = [name for name in slots if name not in values]
-    if missing:
-        raise EmbeddedCloudError(f"Parameters without a value: {', '.join(missing)}")
-    for name, slot in slots.items():
-        allowed = [_as_parameter(value) for value in slot.get("AllowedValues", [])]
-        if allowed and values[name] not in allowed:
-            raise EmbeddedCloudError(
-                f"Parameter {name} is {values[name]!r}, must be one of {', '.join(allowed)}"
-            )
-    return values
+def _resources(
+    members: Mapping[str, Any], *, looped_only: bool = False
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield logical id and body of every resource, those in loops too."""
+    for name, member in members.items():
+        if not name.startswith(language_extensions.FOR_EACH):
+            if not looped_only:
+                yield name, member
+        elif isinstance(member, list) and isinstance(member[-1], dict):
+            yield from _resources(member[-1])
 
 
-def _as_parameter(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(str(item) for item in value) if isinstance(value, list) else str(value)
-
-
-def _apply_sam(document: dict[str, Any], values: dict[str, str]) -> dict[str, Any]:
-    """Do what samtranslator.translator.transform.transform does, in a region that need not be configured."""
-    document["Transform"] = SAM_TRANSFORM
-    parameters = dict(values)
-    to_py27_compatible_template(document, parameters)
-    translator = Translator(None, Parser(), boto_session=boto3.session.Session(region_name=_REGION))
-    try:
-        transformed: dict[str, Any] = undo_mark_unicode_str_in_template(
-            translator.translate(document, parameters, get_managed_policy_map=_managed_policies)
-        )
-        translator.metrics.publish()  # to nobody: it complains otherwise
-    except InvalidDocumentException as error:
-        causes = "; ".join(str(cause.message) for cause in error.causes) or error.message
-        raise EmbeddedCloudError(f"The SAM template is not valid: {causes}") from error
-    for logical_id, resource in transformed["Resources"].items():
-        if resource["Type"].startswith("AWS::Serverless::"):
-            raise EmbeddedCloudError(
-                f"The SAM template is not valid: {logical_id}: there is no {resource['Type']}"
-            )
-    return transformed
+def _differs_by_loop(resource: Mapping[str, Any]) -> bool:
+    """Whether what is packaged is another for each round of the loop that the resource is in."""
+    properties = resource.get("Properties") or {}
+    name = _CODE_PROPERTIES.get(str(resource.get("Type")), ("DefinitionUri",))[0]
+    return "BuildMethod" in (resource.get("Metadata") or {}) or "${" in json.dumps(properties.get(name))
 
 
 def _inline_definition(resource: dict[str, Any], base: Path) -> None:
@@ -174,9 +126,15 @@ def _read_definition(path: Path) -> Any:
             f"Cannot read the state machine definition {path}: {error.strerror}"
         ) from error
     try:
-        return json.loads(text) if path.suffix == ".json" else yaml_parse(text)
+        return json.loads(text) if path.suffix == ".json" else _parse_yaml(text)
     except ValueError as error:
         raise EmbeddedCloudError(f"{path} is not JSON: {error}") from error
+
+
+def _parse_yaml(text: str) -> Any:
+    from samtranslator.yaml_helper import yaml_parse  # 0.3 s
+
+    return yaml_parse(text)
 
 
 def _package_code(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from workflows.embedded_cloud.patches import (
     cloudformation_engine,
     cloudformation_resources,
+    cloudformation_templates,
     events,
     iam,
     lambda_backend,
@@ -27,6 +28,7 @@ PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *stepfunctions_stop.PATCHES,
     *cloudformation_engine.PATCHES,
     *cloudformation_resources.PATCHES,
+    *cloudformation_templates.PATCHES,
     *lambda_backend.PATCHES,
     *sqs.PATCHES,
     *sns.PATCHES,

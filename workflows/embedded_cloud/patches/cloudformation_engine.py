@@ -9,8 +9,9 @@ from typing import Any
 
 from moto.cloudformation import parsing, responses
 from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import CloudFormationBackend, Event, Stack
+from moto.cloudformation.models import Event, Stack
 from moto.core.exceptions import ServiceException
+from moto.logs.models import LogGroup, logs_backends
 from werkzeug.exceptions import HTTPException
 
 from workflows.embedded_cloud.patches.context import CloudContext
@@ -76,7 +77,7 @@ def refuse_outputs_of_undefined_resources(_context: CloudContext) -> None:
 
 
 def fail_stacks_as_aws_does(_context: CloudContext) -> None:
-    """A resource that cannot be created fails the stack, with an event that names it, and rolls it back.
+    """A resource that cannot be made fails the stack, with an event that names it, and what was is restored.
 
     moto answers the request with an error and keeps a stack that is for ever CREATE_IN_PROGRESS.
     """
@@ -113,18 +114,63 @@ def fail_stacks_as_aws_does(_context: CloudContext) -> None:
             self.status_reason = _stack_reason(error)
 
     def update(self: Any, *args: Any, **kwargs: Any) -> None:
+        before, parameters, tags = self.template, dict(self.parameters), dict(self.tags)
         try:
             original_update(self, *args, **kwargs)
         except Exception as error:
             _record_failure(self, error, "UPDATE_FAILED")
-            self._add_stack_event("UPDATE_FAILED", resource_status_reason=_stack_reason(error))
-            self.status = "UPDATE_FAILED"
-            self.status_reason = _stack_reason(error)
+            reason = _stack_reason(error, "update")
+            self._add_stack_event("UPDATE_ROLLBACK_IN_PROGRESS", resource_status_reason=reason)
+            self.status, self.status_reason = "UPDATE_ROLLBACK_COMPLETE", reason
+            try:
+                self.template, self.parameters, self.tags = before, parameters, tags
+                self._parse_template()
+                self.resource_map.update(self.template_dict, parameters)
+                self.output_map = self._create_output_map()
+            except Exception as again:
+                self.status, self.status_reason = "UPDATE_ROLLBACK_FAILED", _reason(again)
+            self._add_stack_event(self.status)
 
     parsing.parse_and_create_resource = naming(original_parse_create)
     parsing.parse_and_update_resource = naming(original_parse_update)
     Stack.create_resources = create_resources
     Stack.update = update
+
+
+def replace_what_cannot_be_updated(_context: CloudContext) -> None:
+    """A changed resource of a type without update is replaced, one whose condition became false is deleted.
+
+    moto forgets both, and leaves them behind when the stack goes.
+    """
+    original = parsing.parse_and_update_resource
+
+    def parse_and_update_resource(logical_id: str, resource_json: Any, resources: Any, **place: str) -> Any:
+        before = resources._parsed_resources.get(logical_id)
+        changed = original(logical_id, resource_json, resources, **place)
+        if changed is not None or before is None:
+            return changed
+        condition = resource_json.get("Condition")
+        wanted = condition is None or resources.lazy_condition_map[condition]
+        if wanted and isinstance(before, LogGroup):
+            _set_retention(before, parsing.clean_json(resource_json, resources)["Properties"], place)
+            return before
+        resources._delete_resource(before, resource_json)
+        return (
+            parsing.parse_and_create_resource(logical_id, resource_json, resources, **place)
+            if wanted
+            else None
+        )
+
+    parsing.parse_and_update_resource = parse_and_update_resource
+
+
+def _set_retention(group: LogGroup, properties: Any, place: dict[str, str]) -> None:
+    backend = logs_backends[place["account_id"]][place["region_name"]]
+    days = properties.get("RetentionInDays")
+    if days is None:
+        backend.delete_retention_policy(group.name)
+    else:
+        backend.put_retention_policy(group.name, int(days))
 
 
 def retain_except_on_create(_context: CloudContext) -> None:
@@ -143,7 +189,7 @@ def retain_except_on_create(_context: CloudContext) -> None:
 def templates_at_our_own_address(_context: CloudContext) -> None:
     """TemplateURL may point at this cloud's S3; moto takes the first part of 127.0.0.1 for a bucket."""
     original = responses.get_stack_from_s3_url
-    ours = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d+/(?P<bucket>[^/]+)/(?P<key>.+)")
+    ours = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d+/(?P<bucket>[^/]+)/(?P<key>[^?]+)(?:\?.*)?")
 
     def get_stack_from_s3_url(template_url: str, account_id: str, partition: str) -> str:
         match = ours.fullmatch(template_url)
@@ -151,20 +197,6 @@ def templates_at_our_own_address(_context: CloudContext) -> None:
         return str(original(url, account_id=account_id, partition=partition))
 
     responses.get_stack_from_s3_url = get_stack_from_s3_url
-
-
-def outputs_after_change_set(_context: CloudContext) -> None:
-    """A stack made by a change set has outputs; moto forgets to read them. `sam deploy` needs it."""
-    original = CloudFormationBackend.execute_change_set
-
-    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
-        original(self, change_set_name, stack_name)
-        for stack in self.stacks.values():
-            if stack.name == stack_name or change_set_name.startswith("arn:"):
-                stack._parse_template()
-                stack.output_map = stack._create_output_map()
-
-    CloudFormationBackend.execute_change_set = execute_change_set
 
 
 def _record_failure(stack: Any, error: Exception, status: str) -> None:
@@ -193,10 +225,10 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _stack_reason(error: Exception) -> str:
+def _stack_reason(error: Exception, operation: str = "create") -> str:
     failed = getattr(error, "failed_resource", None)
     return (
-        f"The following resource(s) failed to create: [{failed[0]}]. {_reason(error)}"
+        f"The following resource(s) failed to {operation}: [{failed[0]}]. {_reason(error)}"
         if failed
         else _reason(error)
     )
@@ -207,8 +239,8 @@ PATCHES = (
     split_default_lists,
     get_att_with_dots,
     refuse_outputs_of_undefined_resources,
+    replace_what_cannot_be_updated,
     fail_stacks_as_aws_does,
     retain_except_on_create,
     templates_at_our_own_address,
-    outputs_after_change_set,
 )

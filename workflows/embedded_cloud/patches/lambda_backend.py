@@ -187,6 +187,18 @@ def layer_versions_keep_their_name(_context: CloudContext) -> None:
     LayerVersion.has_cfn_attr = classmethod(lambda *_: False)
 
 
+def layer_versions_go_with_their_stack(_context: CloudContext) -> None:
+    """A layer's version goes with its stack, or when another takes its place; moto keeps all of them."""
+
+    def delete(
+        _cls: Any, resource_name: str, _cloudformation_json: Any, account_id: str, region_name: str
+    ) -> None:
+        layer, version = resource_name.rsplit(":", 1)
+        lambda_backends[account_id][region_name].delete_layer_version(layer, version)
+
+    LayerVersion.delete_from_cloudformation_json = classmethod(delete)
+
+
 def stop_environments_of_deleted_functions(context: CloudContext) -> None:
     """Execution environments end with their function."""
     original = LambdaBackend.delete_function
@@ -217,5 +229,6 @@ PATCHES = (
     keep_logging_config,
     keep_all_function_properties,
     layer_versions_keep_their_name,
+    layer_versions_go_with_their_stack,
     stop_environments_of_deleted_functions,
 )
