@@ -53,6 +53,12 @@ class Tools:
     cloud: EmbeddedCloud
     sam_bin: Path
     aws_bin: Path
+    resident: frozenset[int]
+
+    def lambda_processes(self) -> set[int]:
+        """Processes of functions: what runs under the cloud and did not when it was started."""
+        children = psutil.Process(self.cloud.pid).children(recursive=True)
+        return {child.pid for child in children} - self.resident
 
     def environment(self) -> dict[str, str]:
         """Nothing but what a user would set: the cloud's address, and what the layer is built for."""
@@ -98,7 +104,8 @@ def tools() -> Iterator[Tools]:
         official_tools.install(tool) for tool in (official_tools.SAM_CLI, official_tools.AWS_CLI)
     )
     with EmbeddedCloud.start(cache_dir=batches.CHECKOUT / "build" / "embedded_cloud") as cloud:
-        yield Tools(cloud, sam_bin, aws_bin)
+        own = psutil.Process(cloud.pid).children(recursive=True)
+        yield Tools(cloud, sam_bin, aws_bin, frozenset(child.pid for child in own))
 
 
 @pytest.fixture(scope="module")
@@ -210,13 +217,14 @@ def test_build_deploy_run_update_delete(tools: Tools, deployed: dict[str, str], 
     assert worker["Timeout"] == 300
     assert worker["Environment"]["Variables"]["LAMELLA_WORKER_TIMEOUT_S"] == "300"
     run_and_compare(tools, bucket, machine, 4, tmp_path)
+    assert tools.lambda_processes()
 
     tools.sam("delete", "--no-prompts", "--stack-name", STACK, "--region", "us-east-1")
     assert left(tools.cloud) == {"buckets": [bucket]}, "only the user's data is kept"
     until = time.monotonic() + 10
-    while psutil.Process(tools.cloud.pid).children(recursive=True) and time.monotonic() < until:
+    while tools.lambda_processes() and time.monotonic() < until:
         time.sleep(0.1)
-    assert psutil.Process(tools.cloud.pid).children(recursive=True) == []
+    assert not tools.lambda_processes()
 
 
 def test_a_failed_creation_is_rolled_back_with_its_reason(tools: Tools, tmp_path: Path) -> None:
