@@ -386,6 +386,26 @@ def test_fail_deletions_as_aws_does(cloud: EmbeddedCloud) -> None:
         s3.head_bucket(Bucket=name)
 
 
+def test_tell_of_every_resource(cloud: EmbeddedCloud) -> None:
+    name = unique("told")
+    template = {
+        "Parameters": {"Wait": {"Type": "Number"}},
+        "Resources": {"Q": resource("AWS::SQS::Queue", VisibilityTimeout={"Ref": "Wait"})},
+    }
+    execute(cloud, change(cloud, name, "CREATE", template, Wait="5"))
+    execute(cloud, change(cloud, name, "UPDATE", template, Wait="6"))
+    events = cloud.client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
+    told = [each for each in reversed(events) if each["LogicalResourceId"] == "Q"]
+    assert [each["ResourceStatus"] for each in told] == [
+        "CREATE_IN_PROGRESS",
+        "CREATE_COMPLETE",
+        "UPDATE_IN_PROGRESS",
+        "UPDATE_COMPLETE",
+    ]
+    assert told[1]["ResourceType"] == "AWS::SQS::Queue"
+    assert "/" in told[1]["PhysicalResourceId"]
+
+
 def test_replace_what_cannot_be_updated(cloud: EmbeddedCloud) -> None:
     name, client = unique("replaced"), cloud.client("cloudformation")
     groups = {key: f"/{name}/{key}" for key in ("Kept", "Conditional")}

@@ -25,6 +25,7 @@ from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from model_prep.writer import write_model
 from tests import official_tools
+from tests.cloud.helpers import SAMPLE
 from tests.integration import batches
 from workflows.embedded_cloud import EmbeddedCloud
 from workflows.embedded_cloud.interpreters import running_version
@@ -43,6 +44,15 @@ Transform: AWS::Serverless-2016-10-31
 Resources:
   Good: {Type: AWS::SQS::Queue, Properties: {QueueName: rolled-back}}
   Bad: {Type: AWS::SQS::Queue, DependsOn: Good, Properties: {QueueName: not a name}}
+"""
+SAMPLE_CONFIG = """
+version = 0.1
+[default.global.parameters]
+stack_name = "other"
+language_extensions = true
+[default.deploy.parameters]
+resolve_s3 = true
+capabilities = "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"
 """
 
 
@@ -225,6 +235,25 @@ def test_build_deploy_run_update_delete(tools: Tools, deployed: dict[str, str], 
     while tools.lambda_processes() and time.monotonic() < until:
         time.sleep(0.1)
     assert not tools.lambda_processes()
+
+
+def test_a_template_of_another_shape(tools: Tools, tmp_path: Path) -> None:
+    """Policies by name, an alarm, an event of a machine, a layer by makefile: nothing of ours."""
+    shutil.copytree(SAMPLE, tmp_path / "sample")
+    folder = tmp_path / "sample"
+    (folder / "samconfig.toml").write_text(SAMPLE_CONFIG)
+    parameters = ["--parameter-overrides", f"Runtime={RUNTIME} Prefix=other"]
+    tools.sam("build", *parameters, folder=folder)
+    said = tools.sam("deploy", *parameters, folder=folder)
+    assert "QueueUrlgreen" in said
+    listed = json.loads(
+        tools.sam("list", "stack-outputs", "--stack-name", "other", "--output", "json", folder=folder)
+    )
+    (function,) = [each["OutputValue"] for each in listed if each["OutputKey"] == "WorkerName"]
+    tools.aws("lambda", "invoke", "--function-name", function, tmp_path / "answer.json")
+    assert json.loads((tmp_path / "answer.json").read_text())["pid"] in tools.lambda_processes()
+    tools.sam("delete", "--no-prompts", "--stack-name", "other", "--region", "us-east-1", folder=folder)
+    assert not [each for names in left(tools.cloud).values() for each in names if "other" in each]
 
 
 def test_a_failed_creation_is_rolled_back_with_its_reason(tools: Tools, tmp_path: Path) -> None:

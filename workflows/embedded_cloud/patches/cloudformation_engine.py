@@ -9,7 +9,7 @@ from typing import Any
 
 from moto.cloudformation import parsing, responses
 from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import CloudFormationBackend, Event, Stack
+from moto.cloudformation.models import CloudFormationBackend, Event, Stack, cloudformation_backends
 from moto.core.exceptions import ServiceException
 from moto.logs.models import LogGroup, logs_backends
 from moto.s3.models import FakeBucket, s3_backends
@@ -138,6 +138,30 @@ def fail_stacks_as_aws_does(_context: CloudContext) -> None:
     Stack.update = update
 
 
+def tell_of_every_resource(_context: CloudContext) -> None:
+    """A stack's events tell of each resource that is made or changed; moto tells of the stack alone."""
+
+    def telling(original: Callable[..., Any], verb: str) -> Callable[..., Any]:
+        def parse(logical_id: str, resource_json: Any, resources: Any, **place: str) -> Any:
+            stack = cloudformation_backends[place["account_id"]][place["region_name"]].stacks.get(
+                resources.stack_id
+            )
+            condition = resource_json.get("Condition")
+            if stack is None or (condition and not resources.lazy_condition_map[condition]):
+                return original(logical_id, resource_json, resources, **place)
+            kind = str(resource_json.get("Type"))
+            _record(stack, (logical_id, kind), f"{verb}_IN_PROGRESS")
+            made = original(logical_id, resource_json, resources, **place)
+            physical_id = str(getattr(made, "physical_resource_id", ""))
+            _record(stack, (logical_id, kind), f"{verb}_COMPLETE", physical_id=physical_id)
+            return made
+
+        return parse
+
+    parsing.parse_and_create_resource = telling(parsing.parse_and_create_resource, "CREATE")
+    parsing.parse_and_update_resource = telling(parsing.parse_and_update_resource, "UPDATE")
+
+
 def replace_what_cannot_be_updated(_context: CloudContext) -> None:
     """A changed resource of a type without update is replaced, one whose condition became false is deleted.
 
@@ -247,16 +271,23 @@ def templates_at_our_own_address(_context: CloudContext) -> None:
 
 
 def _record_failure(stack: Any, error: Exception, status: str) -> None:
-    logical_id, resource_type = getattr(error, "failed_resource", (stack.name, "AWS::CloudFormation::Stack"))
+    resource = getattr(error, "failed_resource", (stack.name, "AWS::CloudFormation::Stack"))
+    _record(stack, resource, status, reason=_reason(error))
+
+
+def _record(
+    stack: Any, resource: tuple[str, str], status: str, *, physical_id: str = "", reason: str | None = None
+) -> None:
+    """Add an event of a resource, which is given by its logical id and type."""
     stack.events.append(
         Event(
             stack_id=stack.stack_id,
             stack_name=stack.name,
-            logical_resource_id=logical_id,
-            physical_resource_id="",
-            resource_type=resource_type,
+            logical_resource_id=resource[0],
+            physical_resource_id=physical_id,
+            resource_type=resource[1],
             resource_status=status,
-            resource_status_reason=_reason(error),
+            resource_status_reason=reason,
             resource_properties=None,
         )
     )
@@ -287,6 +318,7 @@ PATCHES = (
     get_att_with_dots,
     refuse_outputs_of_undefined_resources,
     replace_what_cannot_be_updated,
+    tell_of_every_resource,
     fail_stacks_as_aws_does,
     fail_deletions_as_aws_does,
     retain_except_on_create,
