@@ -363,6 +363,49 @@ def test_failed_updates_are_rolled_back(cloud: EmbeddedCloud) -> None:
     )
 
 
+def test_fail_deletions_as_aws_does(cloud: EmbeddedCloud) -> None:
+    name, queue = unique("kept"), unique("gone")
+    client, s3 = cloud.client("cloudformation"), cloud.client("s3")
+    resources = {
+        "B": resource("AWS::S3::Bucket", BucketName=name),
+        "Q": resource("AWS::SQS::Queue", QueueName=queue),
+    }
+    outputs = {"Q": {"Value": {"Ref": "Q"}}}
+    stack = create_stack(cloud, {"Resources": resources, "Outputs": outputs})["StackName"]
+    s3.put_object(Bucket=name, Key="mine", Body=b"data")
+    client.delete_stack(StackName=stack)
+    found = client.describe_stacks(StackName=stack)["Stacks"][0]
+    assert found["StackStatus"] == "DELETE_FAILED"
+    assert re.search(r"failed to delete: \[B\].*not empty", found["StackStatusReason"])
+    assert not cloud.client("sqs").list_queues(QueueNamePrefix=queue).get("QueueUrls")
+    s3.delete_object(Bucket=name, Key="mine")
+    client.delete_stack(StackName=stack)
+    with pytest.raises(ClientError, match="does not exist"):
+        client.describe_stacks(StackName=stack)
+    with pytest.raises(ClientError):
+        s3.head_bucket(Bucket=name)
+
+
+def test_tell_of_every_resource(cloud: EmbeddedCloud) -> None:
+    name = unique("told")
+    template = {
+        "Parameters": {"Wait": {"Type": "Number"}},
+        "Resources": {"Q": resource("AWS::SQS::Queue", VisibilityTimeout={"Ref": "Wait"})},
+    }
+    execute(cloud, change(cloud, name, "CREATE", template, Wait="5"))
+    execute(cloud, change(cloud, name, "UPDATE", template, Wait="6"))
+    events = cloud.client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
+    told = [each for each in reversed(events) if each["LogicalResourceId"] == "Q"]
+    assert [each["ResourceStatus"] for each in told] == [
+        "CREATE_IN_PROGRESS",
+        "CREATE_COMPLETE",
+        "UPDATE_IN_PROGRESS",
+        "UPDATE_COMPLETE",
+    ]
+    assert told[1]["ResourceType"] == "AWS::SQS::Queue"
+    assert "/" in told[1]["PhysicalResourceId"]
+
+
 def test_replace_what_cannot_be_updated(cloud: EmbeddedCloud) -> None:
     name, client = unique("replaced"), cloud.client("cloudformation")
     groups = {key: f"/{name}/{key}" for key in ("Kept", "Conditional")}

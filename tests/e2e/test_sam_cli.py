@@ -25,6 +25,7 @@ from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from model_prep.writer import write_model
 from tests import official_tools
+from tests.cloud.helpers import SAMPLE
 from tests.integration import batches
 from workflows.embedded_cloud import EmbeddedCloud
 from workflows.embedded_cloud.interpreters import running_version
@@ -44,6 +45,15 @@ Resources:
   Good: {Type: AWS::SQS::Queue, Properties: {QueueName: rolled-back}}
   Bad: {Type: AWS::SQS::Queue, DependsOn: Good, Properties: {QueueName: not a name}}
 """
+SAMPLE_CONFIG = """
+version = 0.1
+[default.global.parameters]
+stack_name = "other"
+language_extensions = true
+[default.deploy.parameters]
+resolve_s3 = true
+capabilities = "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"
+"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,12 @@ class Tools:
     cloud: EmbeddedCloud
     sam_bin: Path
     aws_bin: Path
+    resident: frozenset[int]
+
+    def lambda_processes(self) -> set[int]:
+        """Processes of functions: what runs under the cloud and did not when it was started."""
+        children = psutil.Process(self.cloud.pid).children(recursive=True)
+        return {child.pid for child in children} - self.resident
 
     def environment(self) -> dict[str, str]:
         """Nothing but what a user would set: the cloud's address, and what the layer is built for."""
@@ -98,7 +114,8 @@ def tools() -> Iterator[Tools]:
         official_tools.install(tool) for tool in (official_tools.SAM_CLI, official_tools.AWS_CLI)
     )
     with EmbeddedCloud.start(cache_dir=batches.CHECKOUT / "build" / "embedded_cloud") as cloud:
-        yield Tools(cloud, sam_bin, aws_bin)
+        own = psutil.Process(cloud.pid).children(recursive=True)
+        yield Tools(cloud, sam_bin, aws_bin, frozenset(child.pid for child in own))
 
 
 @pytest.fixture(scope="module")
@@ -210,13 +227,33 @@ def test_build_deploy_run_update_delete(tools: Tools, deployed: dict[str, str], 
     assert worker["Timeout"] == 300
     assert worker["Environment"]["Variables"]["LAMELLA_WORKER_TIMEOUT_S"] == "300"
     run_and_compare(tools, bucket, machine, 4, tmp_path)
+    assert tools.lambda_processes()
 
     tools.sam("delete", "--no-prompts", "--stack-name", STACK, "--region", "us-east-1")
     assert left(tools.cloud) == {"buckets": [bucket]}, "only the user's data is kept"
     until = time.monotonic() + 10
-    while psutil.Process(tools.cloud.pid).children(recursive=True) and time.monotonic() < until:
+    while tools.lambda_processes() and time.monotonic() < until:
         time.sleep(0.1)
-    assert psutil.Process(tools.cloud.pid).children(recursive=True) == []
+    assert not tools.lambda_processes()
+
+
+def test_a_template_of_another_shape(tools: Tools, tmp_path: Path) -> None:
+    """Policies by name, an alarm, an event of a machine, a layer by makefile: nothing of ours."""
+    shutil.copytree(SAMPLE, tmp_path / "sample")
+    folder = tmp_path / "sample"
+    (folder / "samconfig.toml").write_text(SAMPLE_CONFIG)
+    parameters = ["--parameter-overrides", f"Runtime={RUNTIME} Prefix=other"]
+    tools.sam("build", *parameters, folder=folder)
+    said = tools.sam("deploy", *parameters, folder=folder)
+    assert "QueueUrlgreen" in said
+    listed = json.loads(
+        tools.sam("list", "stack-outputs", "--stack-name", "other", "--output", "json", folder=folder)
+    )
+    (function,) = [each["OutputValue"] for each in listed if each["OutputKey"] == "WorkerName"]
+    tools.aws("lambda", "invoke", "--function-name", function, tmp_path / "answer.json")
+    assert json.loads((tmp_path / "answer.json").read_text())["pid"] in tools.lambda_processes()
+    tools.sam("delete", "--no-prompts", "--stack-name", "other", "--region", "us-east-1", folder=folder)
+    assert not [each for names in left(tools.cloud).values() for each in names if "other" in each]
 
 
 def test_a_failed_creation_is_rolled_back_with_its_reason(tools: Tools, tmp_path: Path) -> None:

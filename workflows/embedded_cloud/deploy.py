@@ -87,13 +87,10 @@ def delete(endpoint_url: str, stack_name: str) -> None:
         If a resource of the stack cannot be deleted.
     """
     cloudformation = client_for(endpoint_url, "cloudformation")
-    if _describe(cloudformation, stack_name) is None:
-        return
-    try:
-        cloudformation.delete_stack(StackName=stack_name)
-    except ClientError as error:
-        message = error.response["Error"]["Message"]
-        raise EmbeddedCloudError(f"Stack {stack_name} cannot be deleted: {message}") from error
+    cloudformation.delete_stack(StackName=stack_name)
+    stack = _describe(cloudformation, stack_name)
+    if stack is not None:
+        raise EmbeddedCloudError(f"Stack {stack_name} cannot be deleted: {stack.get('StackStatusReason')}")
 
 
 def _upload_artifacts(s3: Any, artifacts: Mapping[str, Path]) -> None:

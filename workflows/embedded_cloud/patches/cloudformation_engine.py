@@ -9,9 +9,10 @@ from typing import Any
 
 from moto.cloudformation import parsing, responses
 from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import Event, Stack
+from moto.cloudformation.models import CloudFormationBackend, Event, Stack, cloudformation_backends
 from moto.core.exceptions import ServiceException
 from moto.logs.models import LogGroup, logs_backends
+from moto.s3.models import FakeBucket, s3_backends
 from werkzeug.exceptions import HTTPException
 
 from workflows.embedded_cloud.patches.context import CloudContext
@@ -137,6 +138,30 @@ def fail_stacks_as_aws_does(_context: CloudContext) -> None:
     Stack.update = update
 
 
+def tell_of_every_resource(_context: CloudContext) -> None:
+    """A stack's events tell of each resource that is made or changed; moto tells of the stack alone."""
+
+    def telling(original: Callable[..., Any], verb: str) -> Callable[..., Any]:
+        def parse(logical_id: str, resource_json: Any, resources: Any, **place: str) -> Any:
+            stack = cloudformation_backends[place["account_id"]][place["region_name"]].stacks.get(
+                resources.stack_id
+            )
+            condition = resource_json.get("Condition")
+            if stack is None or (condition and not resources.lazy_condition_map[condition]):
+                return original(logical_id, resource_json, resources, **place)
+            kind = str(resource_json.get("Type"))
+            _record(stack, (logical_id, kind), f"{verb}_IN_PROGRESS")
+            made = original(logical_id, resource_json, resources, **place)
+            physical_id = str(getattr(made, "physical_resource_id", ""))
+            _record(stack, (logical_id, kind), f"{verb}_COMPLETE", physical_id=physical_id)
+            return made
+
+        return parse
+
+    parsing.parse_and_create_resource = telling(parsing.parse_and_create_resource, "CREATE")
+    parsing.parse_and_update_resource = telling(parsing.parse_and_update_resource, "UPDATE")
+
+
 def replace_what_cannot_be_updated(_context: CloudContext) -> None:
     """A changed resource of a type without update is replaced, one whose condition became false is deleted.
 
@@ -146,20 +171,20 @@ def replace_what_cannot_be_updated(_context: CloudContext) -> None:
 
     def parse_and_update_resource(logical_id: str, resource_json: Any, resources: Any, **place: str) -> Any:
         before = resources._parsed_resources.get(logical_id)
-        changed = original(logical_id, resource_json, resources, **place)
-        if changed is not None or before is None:
-            return changed
         condition = resource_json.get("Condition")
         wanted = condition is None or resources.lazy_condition_map[condition]
+        if before is None:  # its condition was false
+            return parsing.parse_and_create_resource(logical_id, resource_json, resources, **place)
+        changed = original(logical_id, resource_json, resources, **place) if wanted else None
+        if changed is not None:
+            return changed
         if wanted and isinstance(before, LogGroup):
             _set_retention(before, parsing.clean_json(resource_json, resources)["Properties"], place)
             return before
         resources._delete_resource(before, resource_json)
-        return (
-            parsing.parse_and_create_resource(logical_id, resource_json, resources, **place)
-            if wanted
-            else None
-        )
+        if not wanted:
+            return None
+        return parsing.parse_and_create_resource(logical_id, resource_json, resources, **place)
 
     parsing.parse_and_update_resource = parse_and_update_resource
 
@@ -171,6 +196,52 @@ def _set_retention(group: LogGroup, properties: Any, place: dict[str, str]) -> N
         backend.delete_retention_policy(group.name)
     else:
         backend.put_retention_policy(group.name, int(days))
+
+
+def fail_deletions_as_aws_does(_context: CloudContext) -> None:
+    """A stack that has what cannot be deleted, a bucket with objects for one, is DELETE_FAILED and says why.
+
+    moto forgets the stack and answers with an error; it keeps such a bucket without a word.
+    """
+    original_bucket = FakeBucket.delete_from_cloudformation_json.__func__
+    original_resource = parsing.ResourceMap._delete_resource
+    original_stack = CloudFormationBackend.delete_stack
+
+    def delete_bucket(cls: Any, name: str, resource_json: Any, account_id: str, region_name: str) -> None:
+        bucket = s3_backends[account_id]["aws"].buckets.get(name)
+        if bucket is not None and bucket.keys:
+            raise ValidationError(message=f"The bucket you tried to delete is not empty: {name}")
+        original_bucket(cls, name, resource_json, account_id, region_name)
+
+    def delete_resource(self: Any, resource: Any, resource_json: Any) -> None:
+        try:
+            original_resource(self, resource, resource_json)
+        except Exception as error:
+            error.failed_resource = (resource.logical_resource_id, resource_json["Type"])  # type: ignore[attr-defined]
+            raise
+
+    def delete_stack(self: Any, name_or_stack_id: str) -> None:
+        stack = next(
+            (each for each in self.stacks.values() if name_or_stack_id in (each.name, each.stack_id)), None
+        )
+        if stack is None:
+            return
+        _ = stack.outputs  # what is told of it later must not be made again for that
+        try:
+            original_stack(self, stack.stack_id)
+        except Exception as error:
+            self.stacks[stack.stack_id] = stack
+            _record_failure(stack, error, "DELETE_FAILED")
+            stack.status, stack.status_reason = "DELETE_FAILED", _stack_reason(error, "delete")
+            stack._add_stack_event("DELETE_FAILED", resource_status_reason=stack.status_reason)
+        else:
+            for key, change_set in list(self.change_sets.items()):
+                if change_set.stack_id == stack.stack_id:
+                    del self.change_sets[key]
+
+    FakeBucket.delete_from_cloudformation_json = classmethod(delete_bucket)
+    parsing.ResourceMap._delete_resource = delete_resource
+    CloudFormationBackend.delete_stack = delete_stack
 
 
 def retain_except_on_create(_context: CloudContext) -> None:
@@ -200,16 +271,23 @@ def templates_at_our_own_address(_context: CloudContext) -> None:
 
 
 def _record_failure(stack: Any, error: Exception, status: str) -> None:
-    logical_id, resource_type = getattr(error, "failed_resource", (stack.name, "AWS::CloudFormation::Stack"))
+    resource = getattr(error, "failed_resource", (stack.name, "AWS::CloudFormation::Stack"))
+    _record(stack, resource, status, reason=_reason(error))
+
+
+def _record(
+    stack: Any, resource: tuple[str, str], status: str, *, physical_id: str = "", reason: str | None = None
+) -> None:
+    """Add an event of a resource, which is given by its logical id and type."""
     stack.events.append(
         Event(
             stack_id=stack.stack_id,
             stack_name=stack.name,
-            logical_resource_id=logical_id,
-            physical_resource_id="",
-            resource_type=resource_type,
+            logical_resource_id=resource[0],
+            physical_resource_id=physical_id,
+            resource_type=resource[1],
             resource_status=status,
-            resource_status_reason=_reason(error),
+            resource_status_reason=reason,
             resource_properties=None,
         )
     )
@@ -240,7 +318,9 @@ PATCHES = (
     get_att_with_dots,
     refuse_outputs_of_undefined_resources,
     replace_what_cannot_be_updated,
+    tell_of_every_resource,
     fail_stacks_as_aws_does,
+    fail_deletions_as_aws_does,
     retain_except_on_create,
     templates_at_our_own_address,
 )
