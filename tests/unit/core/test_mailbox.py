@@ -159,3 +159,12 @@ def test_the_watch_is_one_for_all_waits() -> None:
         channel.arriving = written(1, layer, b"x", 100)
         box.collect(layer, 0, [1])
     assert max(b - a for a, b in pairwise(looks)) <= LOOK_EVERY_S + 1.9
+
+
+def test_a_late_duplicate_is_not_had_again() -> None:
+    (message,) = written(1, 0, b"once", 100)
+    others = [m for layer in (1, 2) for m in written(1, layer, b"more", 100)]
+    box = mailbox(Script([message, *others, message]))
+    assert box.collect(0, 0, [1]) == {1: b"once"}
+    with pytest.raises(DeadlineExceeded):
+        box.collect(0, 0, [1])
