@@ -82,3 +82,7 @@ def test_an_execution_started_by_hand_gives_exact_predictions(
     plain = plain_scipy(open_source("radixnet:256x24"), matrix)
     assert [int(row["argmax"]) for row in rows] == plain.argmax(axis=1).tolist()
     assert [int(row["nonzero"]) for row in rows] == np.count_nonzero(plain, axis=1).tolist()
+    report = json.loads(call("s3", "cp", summary["report"], "-"))
+    assert report["cost_usd"] == summary["cost_usd"]
+    assert report["seconds"] == summary["seconds"]
+    assert len(report["workers_detail"]) == summary["workers"]

@@ -31,6 +31,7 @@ def summarize(
         "categories": found.categories,
         "predictions": f"s3://{bucket}/{keys.predictions}",
         "activations": f"s3://{bucket}/{keys.activations}" if wanted else None,
+        "report": f"s3://{bucket}/{keys.summary}",
         "usage": usage.to_json(),
         "workers_detail": [_detail(worker, record.started_s) for worker in found.workers],
     }
