@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workflows.embedded_cloud.patches import (
+    bucket_events,
     cloudformation_engine,
     cloudformation_resources,
     cloudformation_templates,
@@ -34,6 +35,7 @@ PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *sqs.PATCHES,
     *sns.PATCHES,
     *s3.PATCHES,
+    *bucket_events.PATCHES,
     *events.PATCHES,
     *schedules.PATCHES,
     *iam.PATCHES,
