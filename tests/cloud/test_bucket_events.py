@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.helpers import create_stack, wait_until
-from tests.cloud.test_patches import make_queue, queue_arn, receive, resource, unique
+from tests.cloud.helpers import create_stack, make_queue, queue_arn, receive, resource, unique, wait_until
 from workflows.embedded_cloud import EmbeddedCloud
 
 

@@ -10,8 +10,16 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cloud.helpers import invoke, make_function, wait_until
-from tests.cloud.test_patches import make_queue, queue_arn, receive, subscribed, unique
+from tests.cloud.helpers import (
+    invoke,
+    make_function,
+    make_queue,
+    queue_arn,
+    receive,
+    subscribed,
+    unique,
+    wait_until,
+)
 from workflows.embedded_cloud import EmbeddedCloud
 from workflows.embedded_cloud.event_patterns import check_pattern, matches
 from workflows.embedded_cloud.input_transformer import fill, value_at
