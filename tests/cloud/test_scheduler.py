@@ -14,6 +14,8 @@ from botocore.exceptions import ClientError
 from tests.cloud.conftest import start_cloud
 from tests.cloud.helpers import (
     ROLE,
+    create_stack,
+    delete_stack,
     finish,
     make_function,
     make_machine,
@@ -21,8 +23,10 @@ from tests.cloud.helpers import (
     one_state,
     queue_arn,
     receive,
+    resource,
     subscribed,
     unique,
+    update_stack,
     wait_until,
 )
 from workflows.embedded_cloud import EmbeddedCloud, EmbeddedCloudError
@@ -248,6 +252,56 @@ def test_a_missing_target_is_tried_again_and_given_up(scheduled_cloud: EmbeddedC
     assert int(attempt) > 1
     cloud.advance(2 * DAY)
     assert bodies(cloud, dead) == []
+
+
+def schedule_resource(url: str, **properties: Any) -> dict[str, Any]:
+    given = {
+        "ScheduleExpression": "cron(0 * * * ? *)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": queue_arn(url), "RoleArn": ROLE, "Input": "<aws.scheduler.schedule-arn>"},
+        **properties,
+    }
+    return resource("AWS::Scheduler::Schedule", **given)
+
+
+def test_scheduler_schedule(scheduled_cloud: EmbeddedCloud) -> None:
+    cloud = scheduled_cloud
+    url, other = make_queue(cloud), make_queue(cloud)
+    outputs = {"Name": {"Value": {"Ref": "S"}}, "Arn": {"Value": {"Fn::GetAtt": ["S", "Arn"]}}}
+    stack = create_stack(cloud, {"Resources": {"S": schedule_resource(url)}, "Outputs": outputs})
+    arn = stack["Outputs"]["Arn"]
+    assert arn.endswith(f":schedule/default/{stack['Outputs']['Name']}")
+    cloud.advance(2 * HOUR)
+    assert bodies(cloud, url) == [arn] * 2
+    changed = {"Resources": {"S": schedule_resource(other)}, "Outputs": outputs}
+    assert update_stack(cloud, stack["StackName"], changed)["StackStatus"] == "UPDATE_COMPLETE"
+    cloud.advance(2 * HOUR)
+    assert (bodies(cloud, url), bodies(cloud, other)) == ([], [arn] * 2)
+    delete_stack(cloud, stack["StackName"])
+    cloud.advance(2 * HOUR)
+    assert bodies(cloud, other) == []
+
+
+def test_scheduler_schedule_group(scheduled_cloud: EmbeddedCloud) -> None:
+    cloud = scheduled_cloud
+    url, group = make_queue(cloud), unique("group")
+    end = (cloud.now() + timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    resources = {
+        "G": resource("AWS::Scheduler::ScheduleGroup", Name=group),
+        "S": schedule_resource(
+            url, Name="s", GroupName={"Ref": "G"}, EndDate=end, ActionAfterCompletion="DELETE"
+        ),
+    }
+    stack = create_stack(cloud, {"Resources": resources})
+    cloud.advance(9 * HOUR)
+    found = bodies(cloud, url)
+    assert len(found) == 3
+    assert all(arn.endswith(f":schedule/{group}/s") for arn in found)
+    client = cloud.client("scheduler")
+    assert client.list_schedules(GroupName=group)["Schedules"] == []
+    delete_stack(cloud, stack["StackName"])
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.get_schedule_group(Name=group)
 
 
 @pytest.mark.parametrize(

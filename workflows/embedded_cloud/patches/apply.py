@@ -20,6 +20,7 @@ from workflows.embedded_cloud.patches import (
     iam,
     lambda_backend,
     s3,
+    schedule_resources,
     schedules,
     sns,
     sqs,
@@ -44,6 +45,7 @@ PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *bucket_events.PATCHES,
     *events.PATCHES,
     *schedules.PATCHES,
+    *schedule_resources.PATCHES,
     *iam.PATCHES,
 )
 
