@@ -19,30 +19,37 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer
 
+from workflows.embedded_cloud.clock import Clock, ClockApi
 from workflows.embedded_cloud.cloudwatch import cloudwatch_sink
 from workflows.embedded_cloud.code_store import CodeStore
+from workflows.embedded_cloud.event_bus import EventBus
+from workflows.embedded_cloud.event_targets import EventTargets
 from workflows.embedded_cloud.lambda_api import LambdaApi, StartResponse
 from workflows.embedded_cloud.lambda_functions import LambdaFunctions
 from workflows.embedded_cloud.lambda_service import LambdaService
 from workflows.embedded_cloud.messaging_api import MessagingApi
 from workflows.embedded_cloud.patches.apply import apply_all
 from workflows.embedded_cloud.patches.context import CloudContext
+from workflows.embedded_cloud.scheduler import Scheduler
 
 DEFAULT_CONCURRENCY = 1000
 LISTEN_BACKLOG = 1024
 
 
 class CloudApplication:
-    """WSGI: the Lambda operations of our own, everything else to moto."""
+    """WSGI: the clock and the Lambda operations of our own, everything else to moto."""
 
-    def __init__(self, lambda_api: LambdaApi) -> None:
+    def __init__(self, lambda_api: LambdaApi, clock_api: ClockApi) -> None:
         self._lambda_api = lambda_api
+        self._clock_api = clock_api
         self._rest = MessagingApi(DomainDispatcherApplication(create_backend_app))
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         if self._lambda_api.takes(environ):
             return self._lambda_api(environ, start_response)
+        if self._clock_api.takes(environ):
+            return self._clock_api(environ, start_response)
         return self._rest(environ, start_response)
 
 
@@ -95,8 +102,13 @@ class CloudServer:
             endpoint_url, state_directory, self.log_directory, cloudwatch_sink(), concurrency
         )
         functions = LambdaFunctions(self._lambda, CodeStore(cache_directory), state_directory / "runtimes")
-        apply_all(CloudContext(endpoint_url, functions), without=without_patches)
-        self._server.app = CloudApplication(LambdaApi(functions))
+        self._scheduler = Scheduler(Clock())
+        targets = EventTargets(functions, self._scheduler)
+        context = CloudContext(endpoint_url, functions, self._scheduler, targets, EventBus())
+        apply_all(context, without=without_patches)
+        clock_api = ClockApi(self._scheduler.clock, self._scheduler.advance)
+        self._server.app = CloudApplication(LambdaApi(functions), clock_api)
+        self._scheduler.start()
         self._stopping = threading.Lock()
 
     def serve(self) -> None:
@@ -105,6 +117,7 @@ class CloudServer:
             self._server.serve_forever(poll_interval=0.1)
         finally:
             self._server.server_close()
+            self._scheduler.close()
             self._lambda.close()
 
     def stop(self) -> None:

@@ -16,6 +16,7 @@ from workflows.embedded_cloud.patches import (
     iam,
     lambda_backend,
     s3,
+    schedules,
     sns,
     sqs,
     stepfunctions_engine,
@@ -34,6 +35,7 @@ PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *sns.PATCHES,
     *s3.PATCHES,
     *events.PATCHES,
+    *schedules.PATCHES,
     *iam.PATCHES,
 )
 
