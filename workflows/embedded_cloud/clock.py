@@ -59,7 +59,7 @@ class ClockApi:
 
     ``GET`` tells the time; ``POST {"advance_s": 3600}`` moves it forward, and answers when everything that
     has become due was sent to its target. Both answer the time, as text and in seconds since the epoch, and
-    by how much it is ahead: ``{"now": "2026-01-31T12:00:00.000Z", "now_s": 1769860800.0, "ahead_s": 3600.0}``.
+    by how much it is ahead: ``{"now": "2026-01-31T12:00:00.000Z", "now_s": 1769860800.0, "ahead_s": 9.0}``.
 
     Parameters
     ----------

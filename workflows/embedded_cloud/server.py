@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer
@@ -31,25 +31,40 @@ from workflows.embedded_cloud.messaging_api import MessagingApi
 from workflows.embedded_cloud.patches.apply import apply_all
 from workflows.embedded_cloud.patches.context import CloudContext
 from workflows.embedded_cloud.scheduler import Scheduler
+from workflows.embedded_cloud.stacks.response_inbox import ResponseInbox
 
 DEFAULT_CONCURRENCY = 1000
 LISTEN_BACKLOG = 1024
 
 
-class CloudApplication:
-    """WSGI: the clock and the Lambda operations of our own, everything else to moto."""
+class OwnApi(Protocol):
+    """Answers some requests itself."""
 
-    def __init__(self, lambda_api: LambdaApi, clock_api: ClockApi) -> None:
-        self._lambda_api = lambda_api
-        self._clock_api = clock_api
+    def takes(self, environ: dict[str, Any]) -> bool:
+        """Whether a request is one of those."""
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one of them."""
+
+
+class CloudApplication:
+    """WSGI: what is of our own, everything else to moto.
+
+    Parameters
+    ----------
+    own
+        Each is asked whether a request is its.
+    """
+
+    def __init__(self, *own: OwnApi) -> None:
+        self._own = own
         self._rest = MessagingApi(DomainDispatcherApplication(create_backend_app))
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        if self._lambda_api.takes(environ):
-            return self._lambda_api(environ, start_response)
-        if self._clock_api.takes(environ):
-            return self._clock_api(environ, start_response)
+        for api in self._own:
+            if api.takes(environ):
+                return api(environ, start_response)
         return self._rest(environ, start_response)
 
 
@@ -103,11 +118,19 @@ class CloudServer:
         )
         functions = LambdaFunctions(self._lambda, CodeStore(cache_directory), state_directory / "runtimes")
         self._scheduler = Scheduler(Clock())
-        targets = EventTargets(functions, self._scheduler)
-        context = CloudContext(endpoint_url, functions, self._scheduler, targets, EventBus())
+        inbox = ResponseInbox(endpoint_url)
+        context = CloudContext(
+            endpoint_url,
+            self.log_directory,
+            functions,
+            self._scheduler,
+            EventTargets(functions, self._scheduler),
+            EventBus(),
+            inbox,
+        )
         apply_all(context, without=without_patches)
         clock_api = ClockApi(self._scheduler.clock, self._scheduler.advance)
-        self._server.app = CloudApplication(LambdaApi(functions), clock_api)
+        self._server.app = CloudApplication(LambdaApi(functions), clock_api, inbox)
         self._scheduler.start()
         self._stopping = threading.Lock()
 

@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from moto.events.exceptions import ValidationException
-from moto.events.models import EventsBackend, Rule, events_backends
+from moto.events.exceptions import InvalidEventPatternException, ValidationException
+from moto.events.models import EventPattern, EventPatternParser, EventsBackend, Rule, events_backends
+from moto.events.responses import EventsHandler
 
+from workflows.embedded_cloud.event_patterns import check_pattern, matches
 from workflows.embedded_cloud.event_targets import SERVICES, RetryPolicy, TargetError
 from workflows.embedded_cloud.input_transformer import event_as_sent, target_input
 from workflows.embedded_cloud.patches.context import CloudContext
@@ -47,6 +49,36 @@ def rules_call_lambda_and_step_functions(context: CloudContext) -> None:
 
     Rule.send_to_targets = send_to_targets
     Rule.call_targets = call_targets
+
+
+def match_patterns_as_aws_does(_context: CloudContext) -> None:
+    """Patterns match lists of objects, tell true from 1, are refused if AWS would; TestEventPattern works.
+
+    moto matches neither lists of objects nor keys with dots, and takes any unknown operator as a match.
+    """
+
+    def matches_event(self: Any, event: dict[str, Any]) -> bool:
+        pattern = self.get_pattern()
+        return not pattern or matches(pattern, event_as_sent(event))
+
+    def validate(_self: Any, pattern: dict[str, Any]) -> None:
+        try:
+            if pattern:
+                check_pattern(pattern)
+        except ValueError as error:
+            raise InvalidEventPatternException(reason=str(error)) from error
+
+    def test_event_pattern(self: Any) -> tuple[str, dict[str, Any]]:
+        pattern = EventPattern.load(self._get_param("EventPattern"))
+        try:
+            event = json.loads(self._get_param("Event"))
+        except ValueError as error:
+            raise ValidationException(f"Parameter Event is not valid. Reason: {error}") from error
+        return json.dumps({"Result": pattern.matches_event(event)}), self.response_headers
+
+    EventPattern.matches_event = matches_event
+    EventPatternParser._validate_event_pattern = validate
+    EventsHandler.test_event_pattern = test_event_pattern
 
 
 def rules_fire_on_schedule(context: CloudContext) -> None:
@@ -121,4 +153,4 @@ def _send(context: CloudContext, rule: Any, target: dict[str, Any], event: dict[
     )
 
 
-PATCHES = (rules_call_lambda_and_step_functions, rules_fire_on_schedule)
+PATCHES = (match_patterns_as_aws_does, rules_call_lambda_and_step_functions, rules_fire_on_schedule)
