@@ -129,6 +129,25 @@ def rules_fire_on_schedule(context: CloudContext) -> None:
     context.scheduler.add_source(scheduled_rules)
 
 
+def rules_of_stacks_change_in_place(_context: CloudContext) -> None:
+    """A rule that an update of its stack changes stays, and its rate goes on; moto makes another."""
+    original = Rule.update_from_cloudformation_json.__func__
+
+    def update(
+        cls: Any, rule: Any, new_name: str, resource_json: Any, account_id: str, region_name: str, /
+    ) -> Any:
+        properties = resource_json["Properties"]
+        bus = str(properties.get("EventBusName") or "default").rsplit("/", 1)[-1]
+        if (new_name, bus) != (rule.name, rule.event_bus_name):
+            return original(cls, rule, new_name, resource_json, account_id, region_name)
+        changed = cls.create_from_cloudformation_json(new_name, resource_json, account_id, region_name)
+        wanted = {target["Id"] for target in properties.get("Targets", [])}
+        changed.remove_targets([target["Id"] for target in changed.targets if target["Id"] not in wanted])
+        return changed
+
+    Rule.update_from_cloudformation_json = classmethod(update)
+
+
 def _send(context: CloudContext, rule: Any, target: dict[str, Any], event: dict[str, Any]) -> None:
     payload = target_input(target, event, rule.arn, rule.name)
 
@@ -153,4 +172,9 @@ def _send(context: CloudContext, rule: Any, target: dict[str, Any], event: dict[
     )
 
 
-PATCHES = (match_patterns_as_aws_does, rules_call_lambda_and_step_functions, rules_fire_on_schedule)
+PATCHES = (
+    match_patterns_as_aws_does,
+    rules_call_lambda_and_step_functions,
+    rules_fire_on_schedule,
+    rules_of_stacks_change_in_place,
+)
