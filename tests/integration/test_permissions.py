@@ -212,9 +212,10 @@ def roles(
 ) -> dict[str, Role]:
     """After a run that succeeded, one that failed after a worker was started again, and automatic starts."""
     folder = tmp_path_factory.mktemp("permissions")
-    samples = client.upload_input(
-        stack, batches.write_npz(folder / "blobs.npz", batches.blobs(200, 16, seed=5))
-    )
+    path = batches.write_npz(folder / "blobs.npz", batches.blobs(200, 16, seed=5))
+    brought = client.upload_input(stack, path)
+    stack.files().write("inputs/permissions.npz", path.read_bytes())
+    samples = f"s3://{stack.bucket}/inputs/permissions.npz"
     model = client.upload_model(stack, small_model)
     with pytest.MonkeyPatch.context() as patch:
         gang = Gang(cloud, stack, patch)
@@ -224,7 +225,7 @@ def roles(
         collect_run(CollectEvent(run=good, attempt=1), gang.runtime("Collect"))
         assert gang.finish(good, "SUCCEEDED")["status"] == "SUCCEEDED"
 
-        gang.plan(bad, model, samples)
+        gang.plan(bad, model, brought)
         files = stack.files()
         error = {"Error": "WorkerError", "Cause": json.dumps({"errorMessage": "had begun before"})}
         files.write(RunKeys(bad).error(0), json.dumps({"error": error}).encode())
