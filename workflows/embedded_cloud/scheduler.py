@@ -133,7 +133,7 @@ class Scheduler:
     def _run(self) -> None:
         with self._changed:
             while not self._closed:
-                self.refresh()
+                _run_logged(self.refresh, "schedules")
                 self._fire_due()
                 dues = [each.due for each in self._pending.values() if each.due is not None]
                 dues += [due for due, _, _ in self._once[:1]]
