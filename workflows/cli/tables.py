@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
+
+from lamella.history import PastRun
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -51,6 +54,29 @@ def run_table(answer: Mapping[str, Any]) -> Table:
         ("cost", f"{usd(cost['total'])}  ({_cost_parts(cost)})"),
     ]
     return pairs(f"run {answer['run_id']}", rows)
+
+
+def runs_lines(runs: Sequence[PastRun]) -> str:
+    """Runs, one a line; times are this machine's.
+
+    Not a table, which a narrow terminal would cut: ids are to be copied.
+    """
+    rows = [("run", "status", "started", "seconds", "strategy", "workers", "cost")]
+    for run in runs:
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started_s))
+        seconds = f"{run.seconds:.1f}" if run.seconds is not None else ""
+        workers = f"{run.workers}" if run.workers is not None else ""
+        cost = usd(run.cost_usd) if run.cost_usd is not None else ""
+        rows.append((run.run_id, run.status, started, seconds, run.strategy or "", workers, cost))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    to_the_right = {3, 5, 6}
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if k in to_the_right else text.ljust(width)
+            for k, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def usage_table(usage: Mapping[str, Mapping[str, float]]) -> Table:

@@ -24,6 +24,12 @@ class Config(BaseModel):
         ARN of the worker function of each memory size, MiB: ``1024=arn:...,1769=arn:...``.
     worker_timeout_s
         Timeout of the worker functions.
+    state_machine_arn
+        What starts a run.
+    auto_model, auto_options
+        The model that runs take which nobody starts, and the other fields of their request, a JSON object.
+    schedule_runs
+        How many runs may be under way for the schedule to start another.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -34,6 +40,10 @@ class Config(BaseModel):
     slot_queues: str = ""
     workers: str = ""
     worker_timeout_s: int = Field(default=900, ge=1)
+    state_machine_arn: str = ""
+    auto_model: str = ""
+    auto_options: str = "{}"
+    schedule_runs: int = Field(default=4, ge=1)
 
     @field_validator("slots", mode="before")
     @classmethod

@@ -11,7 +11,7 @@ from lamella.config import Config
 from lamella.errors import BatchError, InputError, ModelError, RunAborted
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, known_suffix, read_batch
-from lamella.layout import INPUTS, MODELS, RunKeys
+from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
 from lamella.leases import SlotLeases
 from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
 from lamella.plan import Assignment, Plan, SnsAddress, Task
@@ -81,11 +81,11 @@ def _model_files(runtime: Runtime, request: RunRequest) -> Bucket:
     return folder(runtime.s3, request.model.removesuffix(MANIFEST))
 
 
-def _check_place(what: str, uri: str, bucket: str, prefix: str) -> None:
-    """Refuse what this stack's functions have no permission to read."""
-    if not uri.startswith(f"s3://{bucket}/{prefix}"):
+def _check_place(what: str, uri: str, bucket: str, *prefixes: str) -> None:
+    """Refuse what this stack's functions have no permission to read; the first place is the user's."""
+    if not uri.startswith(tuple(f"s3://{bucket}/{prefix}" for prefix in prefixes)):
         raise InputError(
-            f"the {what} {uri} can't be read by this stack: copy it below s3://{bucket}/{prefix}"
+            f"the {what} {uri} can't be read by this stack: copy it below s3://{bucket}/{prefixes[0]}"
         )
 
 
@@ -110,7 +110,7 @@ def _read_model(model: Bucket) -> tuple[Manifest, str]:
 
 
 def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Batch:
-    _check_place("input", request.input, runtime.config.bucket, INPUTS)
+    _check_place("input", request.input, runtime.config.bucket, INPUTS, UPLOADS)
     known_suffix(request.input)
     bucket, key = split_s3_uri(request.input)
     try:
