@@ -16,9 +16,10 @@ from botocore.exceptions import ClientError
 from lamella.channels.drain import drain
 from lamella.cost import Architecture, cost, load_book
 from lamella.events import FailedAnswer, FinishEvent
-from lamella.failures import WorkerFailure, death_of, message_of, parse_failure, root_failure
+from lamella.failures import WorkerFailure, death_of, message_of, root_failure
 from lamella.layout import RunKeys
 from lamella.leases import SlotLeases
+from lamella.leaving import end_workers
 from lamella.records import Collected, PlanRecord, from_json
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
@@ -26,8 +27,6 @@ from lamella.storage import Bucket
 from lamella.summary import failed_summary, summarize
 from lamella.usage import Count, Usage, merge, step_functions_usage
 
-LEAVE_S = 10.0  # workers look for the abort mark every 5 s, and at the latest a second after
-POLL_S = 0.5
 HISTORY_EVENTS = 10_000
 # Of what only workers needed: it comes after the summary that counts it.
 REMOVAL = Usage({"s3.delete_objects": Count(calls=1)})
@@ -74,8 +73,7 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
 
 def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]:
     bucket = runtime.bucket
-    bucket.write(keys.abort, event.status.encode(), "text/plain")
-    failures, silent = _wait_for_workers(bucket, keys)
+    failures, silent = end_workers(bucket, keys, event.status)
     leases = _leases(runtime)
     slots = leases.held(event.run)
     drain(runtime.sqs, [runtime.config.slot_queue(slot) for slot in slots], time.monotonic, time.sleep)
@@ -119,24 +117,6 @@ def _plan_record(bucket: Bucket, keys: RunKeys) -> PlanRecord | None:
         return from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
     except FileNotFoundError:
         return None
-
-
-def _wait_for_workers(bucket: Bucket, keys: RunKeys) -> tuple[list[WorkerFailure], set[int]]:
-    """What workers' Catches wrote, and which workers had begun and are not seen to leave within `LEAVE_S`."""
-    until_s = time.monotonic() + LEAVE_S
-    while True:
-        there = bucket.sizes(keys.root)
-        failures = {_number(path): path for path in there if path.startswith(keys.errors)}
-        begun = {_number(path) for path in there if path.startswith(keys.started(0)[:-1])}
-        left = {_number(path) for path in there if path.startswith((keys.ended(0)[:-1], keys.part(0)[:-1]))}
-        staying = begun - left - set(failures)
-        if not staying or time.monotonic() >= until_s:
-            return [parse_failure(worker, bucket.read(path)) for worker, path in failures.items()], staying
-        time.sleep(POLL_S)
-
-
-def _number(path: str) -> int:
-    return int(path.rpartition("/")[2].removesuffix(".json"))
 
 
 def _remove_work(bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:
