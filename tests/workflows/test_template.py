@@ -13,16 +13,21 @@ from workflows.lint_template import findings, transformed
 
 ROOT = Path(__file__).resolve().parents[2]
 STATES = ("Plan", "WorkerSmall", "WorkerMedium", "WorkerLarge", "Collect", "Finish")
+FUNCTIONS = (*STATES, "Cleanup")
 PREFIX = {"Fn::If": ["HasNamePrefix", {"Ref": "NamePrefix"}, {"Ref": "AWS::StackName"}]}
 
 # Resource types that CloudFormation can't tag.
 UNTAGGED = {
+    "AWS::CloudWatch::Dashboard",
+    "AWS::IAM::ManagedPolicy",
+    "AWS::IAM::Policy",
     "AWS::Lambda::LayerVersion",
     "AWS::Lambda::Permission",
     "AWS::S3::BucketPolicy",
     "AWS::SNS::Subscription",
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
+    "Custom::Cleanup",
 }
 
 
@@ -57,7 +62,7 @@ def test_there_is_one_function_per_state_and_three_sizes_of_worker(
 ) -> None:
     functions = of_type(resources, "AWS::Lambda::Function")
 
-    assert set(functions) == {f"{state}Function" for state in STATES}
+    assert set(functions) == {f"{name}Function" for name in FUNCTIONS}
     assert [functions[f"{state}Function"]["MemorySize"] for state in STATES[1:4]] == [
         1024,
         1769,
@@ -85,6 +90,7 @@ def test_every_state_has_a_role_of_its_own(resources: dict[str, dict[str, Any]])
         "WorkerLargeFunction": "WorkerRole",
         "CollectFunction": "CollectRole",
         "FinishFunction": "FinishRole",
+        "CleanupFunction": "CleanupRole",
     }
     assert set(of_type(resources, "AWS::IAM::Role")) == {*roles.values(), "StateMachineRole"}
 
@@ -92,7 +98,6 @@ def test_every_state_has_a_role_of_its_own(resources: dict[str, dict[str, Any]])
 def test_every_role_takes_the_permissions_boundary(resources: dict[str, dict[str, Any]]) -> None:
     for role in of_type(resources, "AWS::IAM::Role").values():
         assert role["PermissionsBoundary"]["Fn::If"][0] == "HasPermissionsBoundary"
-        assert "ManagedPolicyArns" not in role
 
 
 def test_every_function_logs_json_to_a_group_of_its_own_that_forgets(
@@ -173,12 +178,17 @@ def test_a_queue_is_found_by_its_slot_number(resources: dict[str, dict[str, Any]
     assert url[1] == {"Prefix": PREFIX}
 
 
-def test_the_bucket_is_private_encrypted_and_outlives_the_stack(resources: dict[str, dict[str, Any]]) -> None:
+def test_the_bucket_is_private_and_encrypted_and_outlives_the_stack_only_where_it_is_asked_to(
+    resources: dict[str, dict[str, Any]],
+) -> None:
     bucket = resources["Bucket"]["Properties"]
 
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert "AES256" in json.dumps(bucket["BucketEncryption"])
-    assert resources["Bucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
+    for name in ("Bucket", "BucketPolicy"):
+        assert resources[name]["DeletionPolicy"] == {
+            "Fn::If": ["KeepsData", "RetainExceptOnCreate", "Delete"]
+        }
     expiring = [rule for rule in bucket["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
     assert [rule["Prefix"] for rule in expiring] == ["runs/"]
     (deny,) = resources["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
@@ -212,9 +222,13 @@ def test_as_many_slots_as_the_parameter_takes_fit_a_stack() -> None:
     assert len(most["Resources"]) <= 500
 
 
-def test_nothing_idle_is_billed_but_storage(resources: dict[str, dict[str, Any]]) -> None:
+def test_nothing_idle_is_billed_but_storage_unless_a_parameter_asks_for_it(
+    template: dict[str, Any], resources: dict[str, dict[str, Any]]
+) -> None:
     free = {
         "AWS::Events::Rule",
+        "AWS::IAM::ManagedPolicy",
+        "AWS::IAM::Policy",
         "AWS::IAM::Role",
         "AWS::Lambda::Function",
         "AWS::Lambda::LayerVersion",
@@ -228,9 +242,17 @@ def test_nothing_idle_is_billed_but_storage(resources: dict[str, dict[str, Any]]
         "AWS::SQS::Queue",
         "AWS::SQS::QueuePolicy",
         "AWS::StepFunctions::StateMachine",
+        "Custom::Cleanup",
     }
+    billed = {"AWS::CloudWatch::Alarm": "Alarms", "AWS::CloudWatch::Dashboard": "Dashboard"}
 
-    assert {resource["Type"] for resource in resources.values()} <= free
+    assert {resource["Type"] for resource in resources.values()} == free | set(billed)
+    for resource in resources.values():
+        if resource["Type"] in billed:
+            parameter = billed[resource["Type"]]
+            assert resource["Condition"] == f"Has{parameter}"
+            assert template["Conditions"][f"Has{parameter}"] == {"Fn::Equals": [{"Ref": parameter}, "true"]}
+            assert template["Parameters"][parameter]["Default"] == "false"
 
 
 def test_the_version_is_the_package_s(template: dict[str, Any]) -> None:

@@ -16,11 +16,12 @@ from botocore.exceptions import ClientError
 from lamella.channels.drain import drain
 from lamella.cost import Architecture, cost, load_book
 from lamella.events import FailedAnswer, FinishEvent
-from lamella.failures import WorkerFailure, death_of, message_of, root_failure
+from lamella.failures import WorkerFailure, death_of, message_of, repeated_attempts, root_failure
 from lamella.layout import RunKeys
 from lamella.leases import SlotLeases
 from lamella.leaving import end_workers
 from lamella.records import Collected, PlanRecord, from_json
+from lamella.run_metrics import count_run
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.storage import Bucket
@@ -64,7 +65,11 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
     ]
     before = merge([*used, step_functions_usage(record.plan.workers), REMOVAL])
     summary = _write_summary(
-        runtime, keys, lambda usage: summarize(record, found, bucket.bucket, keys, usage, time.time()), before
+        event,
+        runtime,
+        keys,
+        lambda usage: summarize(record, found, bucket.bucket, keys, usage, time.time()),
+        before,
     )
     # Last: whoever finishes this run again needs the summary, or all that it is made of.
     _remove_work(bucket, keys, record)
@@ -85,7 +90,7 @@ def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]
     record = _plan_record(bucket, keys)
     answer = _explain(event, root_failure(failures, silent), runtime)
     summary = _write_summary(
-        runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), REMOVAL
+        event, runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), REMOVAL
     )
     if record and not silent:
         _remove_work(bucket, keys, record)
@@ -93,8 +98,13 @@ def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]
 
 
 def _write_summary(
-    runtime: Runtime, keys: RunKeys, build: Callable[[Usage], dict[str, Any]], before: Usage
+    event: FinishEvent,
+    runtime: Runtime,
+    keys: RunKeys,
+    build: Callable[[Usage], dict[str, Any]],
+    before: Usage,
 ) -> dict[str, Any]:
+    """The run's summary: of two who write it at a time, the first one's; who also has the run counted."""
     book = load_book()
     architecture: Architecture = "arm64" if platform.machine() == "aarch64" else "x86_64"
 
@@ -103,7 +113,10 @@ def _write_summary(
         return json.dumps(build(usage) | {"cost_usd": dollars, "prices": book.name}).encode()
 
     data = with_own_write(merge([before, runtime.usage()]), body)
-    runtime.bucket.write(keys.summary, data, "application/json")
+    if not runtime.bucket.create(keys.summary, data, "application/json"):
+        data = runtime.bucket.read(keys.summary)
+    elif runtime.config.metrics:
+        count_run(json.loads(data), repeated_attempts(_history(runtime, event.execution)))
     summary: dict[str, Any] = json.loads(data)
     return summary
 

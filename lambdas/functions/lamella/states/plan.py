@@ -77,15 +77,18 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
 
 
 def _model_files(runtime: Runtime, request: RunRequest) -> Bucket:
-    _check_place("model", request.model, runtime.config.bucket, MODELS)
+    _check_place("model", request.model, runtime.config, MODELS)
     return folder(runtime.s3, request.model.removesuffix(MANIFEST))
 
 
-def _check_place(what: str, uri: str, bucket: str, prefix: str) -> None:
+def _check_place(what: str, uri: str, config: Config, prefix: str) -> None:
     """Refuse what this stack's functions have no permission to read."""
-    if not uri.startswith(f"s3://{bucket}/{prefix}"):
+    own = f"s3://{config.bucket}/{prefix}"
+    bucket, _ = split_s3_uri(uri)
+    if not uri.startswith(own) and bucket not in config.data_buckets:
         raise InputError(
-            f"the {what} {uri} can't be read by this stack: copy it below s3://{bucket}/{prefix}"
+            f"the {what} {uri} can't be read by this stack: copy it below {own}, or add {bucket} to the "
+            "stack's parameter DataBuckets"
         )
 
 
@@ -110,7 +113,7 @@ def _read_model(model: Bucket) -> tuple[Manifest, str]:
 
 
 def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Batch:
-    _check_place("input", request.input, runtime.config.bucket, INPUTS)
+    _check_place("input", request.input, runtime.config, INPUTS)
     known_suffix(request.input)
     bucket, key = split_s3_uri(request.input)
     try:
