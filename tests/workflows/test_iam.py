@@ -19,6 +19,7 @@ from workflows.state_machine import RENDERED
 
 BUCKET, TOPIC = "${Bucket.Arn}", "${Topic}"
 SLOT_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-slot-*"
+NOTIFICATIONS, MACHINE = "${NotificationTopic}", "${StateMachine}"
 EXECUTIONS = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${Prefix}-inference:*"
 RUN_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-run-*"
 DATA_BUCKET = "arn:${AWS::Partition}:s3:::theirs"
@@ -75,6 +76,7 @@ ALLOWED = {
         *runs_as_lambda("Plan"),
         Grant(("s3:GetObject",), (f"{BUCKET}/models/*",), "manifest and cut of the model"),
         Grant(("s3:GetObject",), (f"{BUCKET}/inputs/*",), "the samples"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/uploads/*",), "samples that the command line brought along"),
         Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/abort",), "was the run stopped while it was planned?"),
         Grant(("s3:PutObject",), (f"{BUCKET}/runs/*",), "plan, tasks and each worker's samples"),
         Grant(("s3:GetObject", "s3:PutObject"), (f"{BUCKET}/leases/*",), "takes slots"),
@@ -140,6 +142,18 @@ ALLOWED = {
         Grant(("sqs:DeleteQueue",), (RUN_QUEUES,), "removes them"),
         *IN_VPC,
     ),
+    "IntakeRole": (
+        *IN_VPC,
+        *runs_as_lambda("Intake"),
+        Grant(("s3:ListBucket",), (BUCKET,), "which inputs there are, and which marks"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/models/*",), "is the model there that all runs would take?"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/inputs/*",), "which content an upload has by now: its ETag"),
+        Grant(("s3:GetObject", "s3:PutObject"), (f"{BUCKET}/intake/*",), "marks of what was started"),
+        Grant(("states:StartExecution",), (MACHINE,), "starts a run for each input"),
+        Grant(("states:ListExecutions",), (MACHINE,), "how many runs are under way"),
+        Grant(("sns:Publish",), (NOTIFICATIONS,), "Lambda tells there of a start that failed for good"),
+    ),
+    "ScheduleRole": (Grant(("lambda:InvokeFunction",), ("${IntakeFunction.Arn}",), "what it is for"),),
     "StateMachineRole": (
         Grant(
             ("lambda:InvokeFunction",),
@@ -178,6 +192,8 @@ ALLOWED = {
 WILDCARDS = {
     f"{BUCKET}/models/*": "users name their models",
     f"{BUCKET}/inputs/*": "users name their inputs",
+    f"{BUCKET}/uploads/*": "named by the hash of what was uploaded, and as the user's file",
+    f"{BUCKET}/intake/*": "a mark is named after a run, and so after its input",
     f"{BUCKET}/leases/*": "one lease per kind of thing that is leased",
     f"{BUCKET}/runs/*": "a run's name is made when it starts",
     f"{BUCKET}/runs/*/abort": "a run's name is made when it starts",
@@ -198,6 +214,8 @@ TRUSTED = {
     "CollectRole": "lambda.amazonaws.com",
     "FinishRole": "lambda.amazonaws.com",
     "CleanupRole": "lambda.amazonaws.com",
+    "IntakeRole": "lambda.amazonaws.com",
+    "ScheduleRole": "scheduler.amazonaws.com",
     "StateMachineRole": "states.amazonaws.com",
 }
 
@@ -206,6 +224,9 @@ FROM_OUTSIDE = {
     ("${SlotQueue0.Arn}", "sns.amazonaws.com", "sqs:SendMessage"): "the topic delivers",
     ("${SlotQueue1.Arn}", "sns.amazonaws.com", "sqs:SendMessage"): "the topic delivers",
     ("${FinishFunction}", "events.amazonaws.com", "lambda:InvokeFunction"): "a stopped execution is finished",
+    ("${IntakeFunction}", "events.amazonaws.com", "lambda:InvokeFunction"): "an upload starts a run",
+    ("${NotificationTopic}", "events.amazonaws.com", "sns:Publish"): "the end of a run is told",
+    ("${NotificationTopic}", "cloudwatch.amazonaws.com", "sns:Publish"): "alarms are told",
 }
 
 
@@ -264,11 +285,20 @@ def documents(resources: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[
 def given(resources: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
     """Every (role, action, resource) of the template."""
     for name, document in documents(resources):
-        for statement in document["Statement"]:
+        for statement in map(where_it_is_on, document["Statement"]):
             assert set(statement) == {"Sid", "Effect", "Action", "Resource"}
             assert statement["Effect"] == "Allow"
             for action in as_list(statement["Action"]):
                 yield from ((name, action, as_text(each)) for each in as_list(statement["Resource"]))
+
+
+def where_it_is_on(statement: dict[str, Any]) -> dict[str, Any]:
+    """A statement that depends on a condition, as it is where that holds."""
+    if set(statement) != {"Fn::If"}:
+        return statement
+    _, on, off = statement["Fn::If"]
+    assert off == {"Ref": "AWS::NoValue"}
+    return dict(on)
 
 
 def explained() -> Iterator[tuple[str, str, str]]:
@@ -353,7 +383,7 @@ def test_each_role_is_assumed_by_one_service(resources: dict[str, dict[str, Any]
         (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Action"] == "sts:AssumeRole"
         trusted[name] = statement["Principal"]["Service"]
-        if trusted[name] == "states.amazonaws.com":
+        if trusted[name] in {"states.amazonaws.com", "scheduler.amazonaws.com"}:
             assert statement["Condition"] == {
                 "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
             }
@@ -372,9 +402,10 @@ def test_only_aws_services_are_let_in_and_from_one_source_each(
             function = as_text(properties["FunctionName"])
             found.add((function, properties["Principal"], properties["Action"]))
         of_a_role = item["Type"].startswith("AWS::IAM::")
-        for statement in [] if of_a_role else properties.get("PolicyDocument", {}).get("Statement", []):
+        statements = [] if of_a_role else properties.get("PolicyDocument", {}).get("Statement", [])
+        for statement in map(where_it_is_on, statements):
             if statement["Effect"] == "Allow":
-                assert statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+                assert statement["Condition"]["ArnEquals"]["aws:SourceArn"], item["Type"]
                 principal = statement["Principal"]["Service"]
                 found.add((as_text(statement["Resource"]), principal, statement["Action"]))
 

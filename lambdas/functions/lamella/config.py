@@ -25,9 +25,15 @@ class Config(BaseModel):
     worker_timeout_s
         Timeout of the worker functions.
     data_buckets
-        Further buckets that models and inputs may lie in, which are only read; the variable lists their names.
+        Further buckets that models and inputs may lie in, only to be read: the variable lists them.
     metrics
         Whether Finish has CloudWatch count runs.
+    state_machine_arn
+        What starts a run.
+    auto_model, auto_options
+        The model that runs take which nobody starts, and the other fields of their request, a JSON object.
+    schedule_runs
+        How many runs may be under way for the schedule to start another.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -40,6 +46,10 @@ class Config(BaseModel):
     worker_timeout_s: int = Field(default=900, ge=1)
     data_buckets: tuple[str, ...] = ()
     metrics: bool = False
+    state_machine_arn: str = ""
+    auto_model: str = ""
+    auto_options: str = "{}"
+    schedule_runs: int = Field(default=4, ge=1)
 
     @field_validator("slots", mode="before")
     @classmethod

@@ -1,7 +1,8 @@
 """What CloudWatch counts of runs, by stack and strategy: lines in CloudWatch's embedded metric format.
 
-Each metric of each strategy is billed by the hours in which it is sent, so there are few, and a run, worker or layer
-is never a dimension. docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format.html
+Each metric of each strategy is billed by the hours in which it is sent, so there are few, and a run, worker
+or layer is never a dimension.
+docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format.html
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ def test_a_run_is_one_line_with_stack_and_strategy_alone_as_dimensions(
     assert directive["Namespace"] == "Lamella"
     assert [set(names) for names in directive["Dimensions"]] == [{"service", "strategy"}]
     assert (line["service"], line["strategy"], line["run"]) == ("mine", "rows", "r1")
-    assert {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]} == METRICS
+    units = {name: unit.value for name, unit in METRICS.items()}
+    assert {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]} == units
     values = {name: line[name] for name in METRICS}
     assert values == {
         "Runs": [1.0],
