@@ -27,22 +27,26 @@ from workflows.embedded_cloud.lambda_service import LambdaService
 from workflows.embedded_cloud.messaging_api import MessagingApi
 from workflows.embedded_cloud.patches.apply import apply_all
 from workflows.embedded_cloud.patches.context import CloudContext
+from workflows.embedded_cloud.stacks.response_inbox import ResponseInbox
 
 DEFAULT_CONCURRENCY = 1000
 LISTEN_BACKLOG = 1024
 
 
 class CloudApplication:
-    """WSGI: the Lambda operations of our own, everything else to moto."""
+    """WSGI: what is of our own, everything else to moto."""
 
-    def __init__(self, lambda_api: LambdaApi) -> None:
+    def __init__(self, lambda_api: LambdaApi, inbox: ResponseInbox) -> None:
         self._lambda_api = lambda_api
+        self._inbox = inbox
         self._rest = MessagingApi(DomainDispatcherApplication(create_backend_app))
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         if self._lambda_api.takes(environ):
             return self._lambda_api(environ, start_response)
+        if self._inbox.takes(environ):
+            return self._inbox(environ, start_response)
         return self._rest(environ, start_response)
 
 
@@ -95,8 +99,9 @@ class CloudServer:
             endpoint_url, state_directory, self.log_directory, cloudwatch_sink(), concurrency
         )
         functions = LambdaFunctions(self._lambda, CodeStore(cache_directory), state_directory / "runtimes")
-        apply_all(CloudContext(endpoint_url, functions), without=without_patches)
-        self._server.app = CloudApplication(LambdaApi(functions))
+        inbox = ResponseInbox(endpoint_url)
+        apply_all(CloudContext(endpoint_url, functions, inbox), without=without_patches)
+        self._server.app = CloudApplication(LambdaApi(functions), inbox)
         self._stopping = threading.Lock()
 
     def serve(self) -> None:

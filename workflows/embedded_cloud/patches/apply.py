@@ -1,7 +1,7 @@
 """Every change that the embedded cloud makes to moto, one function each, with its reason.
 
-They reach into moto's internals, so moto's version is pinned exactly. tests/cloud/test_patches.py has a test
-for each that fails without it.
+They reach into moto's internals, so moto's version is pinned exactly. tests/cloud has a test for each
+that fails without it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workflows.embedded_cloud.patches import (
-    cloudformation_engine,
+    cloudformation_buckets,
+    cloudformation_parsing,
     cloudformation_resources,
+    cloudformation_stacks,
     cloudformation_templates,
+    custom_resources,
     events,
     iam,
     lambda_backend,
@@ -26,8 +29,11 @@ from workflows.embedded_cloud.patches.context import CloudContext
 PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *stepfunctions_engine.PATCHES,
     *stepfunctions_stop.PATCHES,
-    *cloudformation_engine.PATCHES,
+    *cloudformation_parsing.PATCHES,
+    *cloudformation_stacks.PATCHES,
     *cloudformation_resources.PATCHES,
+    *cloudformation_buckets.PATCHES,
+    *custom_resources.PATCHES,
     *cloudformation_templates.PATCHES,
     *lambda_backend.PATCHES,
     *sqs.PATCHES,
