@@ -14,8 +14,8 @@ from workflows.embedded_cloud.log_streams import LogSink
 def cloudwatch_sink(account_id: str = "123456789012", region: str = "us-east-1") -> LogSink:
     """Return a sink that makes log groups and streams as it meets them.
 
-    A group that was deleted is not made again for who has logged to it: Lambda does that only in the name of a
-    role with logs:CreateLogGroup, and a stack that deletes its groups would leave one behind.
+    A group that was deleted is not made again for what has logged to it: Lambda does that only in the name of
+    a role with logs:CreateLogGroup, and a stack that deletes its groups would leave one behind.
     """
     known: set[tuple[str, str]] = set()
     lock = threading.Lock()
