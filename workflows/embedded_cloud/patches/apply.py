@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workflows.embedded_cloud.patches import (
+    bucket_events,
     cloudformation_buckets,
     cloudformation_parsing,
     cloudformation_resources,
@@ -19,6 +20,8 @@ from workflows.embedded_cloud.patches import (
     iam,
     lambda_backend,
     s3,
+    schedule_resources,
+    schedules,
     sns,
     sqs,
     stepfunctions_engine,
@@ -39,7 +42,10 @@ PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *sqs.PATCHES,
     *sns.PATCHES,
     *s3.PATCHES,
+    *bucket_events.PATCHES,
     *events.PATCHES,
+    *schedules.PATCHES,
+    *schedule_resources.PATCHES,
     *iam.PATCHES,
 )
 
