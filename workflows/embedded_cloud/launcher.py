@@ -25,6 +25,7 @@ from botocore.config import Config
 from workflows.embedded_cloud.errors import EmbeddedCloudError
 
 CLOCK_PATH = "/_embedded/clock"
+EMAIL_LOG = "emails.jsonl"
 REGION = "us-east-1"
 _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
@@ -175,6 +176,16 @@ class EmbeddedCloud:
             If the clock cannot be moved by that.
         """
         return self._clock(json.dumps({"advance_s": seconds}).encode())
+
+    def emails(self) -> list[dict[str, Any]]:
+        """Return what topics would have mailed to e-mail subscriptions, oldest first; nothing is mailed.
+
+        Each has to, subject, message, topic_arn and confirmed, as ``emails.jsonl`` in :attr:`log_dir` has it:
+        :class:`workflows.embedded_cloud.patches.sns_email.EmailLog`.
+        """
+        file = self.log_dir / EMAIL_LOG
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines]
 
     def _clock(self, body: bytes | None) -> datetime:
         request = urllib.request.Request(self.endpoint_url + CLOCK_PATH, body)  # noqa: S310
