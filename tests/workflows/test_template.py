@@ -429,3 +429,59 @@ def test_every_parameter_is_in_a_group_and_in_the_readme(template: dict[str, Any
     assert sorted(grouped) == sorted(template["Parameters"])
     assert set(interface["ParameterLabels"]) == set(template["Parameters"])
     assert [name for name in template["Parameters"] if f"`{name}`" not in readme] == []
+
+
+NAMES = {
+    "AlarmName",
+    "BucketName",
+    "DashboardName",
+    "FunctionName",
+    "LayerName",
+    "LogGroupName",
+    "Name",
+    "PolicyName",
+    "QueueName",
+    "RoleName",
+    "StateMachineName",
+    "TopicName",
+}
+
+
+def test_every_name_that_is_given_begins_with_the_prefix(resources: dict[str, dict[str, Any]]) -> None:
+    """Two stacks in one account and region share none."""
+    # Names inside a role, or of another resource.
+    others = {"AWS::IAM::Policy", "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Permission"}
+    given = [
+        (logical, resource["Properties"][name])
+        for logical, resource in resources.items()
+        if resource["Type"] not in others
+        for name in NAMES & set(resource["Properties"])
+    ]
+
+    known = {"StateMachine", "SlotQueue0", "PlanFunction", "Schedule", "CostAlarm", "RunsDashboard"}
+    assert known <= {logical for logical, _ in given}
+    for logical, name in given:
+        text, names = name["Fn::Sub"]
+        assert re.match(r"(/aws/[\w/]+/)?\$\{Prefix\}-", text), logical
+        # SAM has put the parameter's value into some.
+        condition, _, otherwise = names["Prefix"]["Fn::If"]
+        assert (condition, otherwise) == ("HasNamePrefix", {"Ref": "AWS::StackName"}), logical
+
+
+def test_a_dashboard_has_a_name_of_its_own_in_every_region(resources: dict[str, dict[str, Any]]) -> None:
+    """An account's dashboards are the same in all regions."""
+    text, _ = resources["RunsDashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
+
+    assert text == "${Prefix}-${AWS::Region}"
+
+
+def test_functions_are_attached_to_subnets_only_where_there_are_some(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    for function in of_type(resources, "AWS::Lambda::Function").values():
+        condition, attached, otherwise = function["VpcConfig"]["Fn::If"]
+        assert (condition, otherwise) == ("InVpc", {"Ref": "AWS::NoValue"})
+        assert set(attached) == {"SubnetIds", "SecurityGroupIds"}
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        is_lambda_s = "lambda.amazonaws.com" in json.dumps(role["AssumeRolePolicyDocument"])
+        assert ("ManagedPolicyArns" in role) == is_lambda_s, name
