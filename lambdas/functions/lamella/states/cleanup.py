@@ -13,7 +13,7 @@ from lamella.layout import RunKeys
 from lamella.leaving import end_workers
 from lamella.runtime import Runtime
 
-# How the status of a stack begins that will be gone: an update, or its rollback, may delete this resource alone.
+# How a stack's status begins that will be gone: an update, or its rollback, may delete this resource alone.
 GOING = ("DELETE", "ROLLBACK")
 # How long the bucket has to stay empty: a function that Step Functions no longer waits for may still write.
 QUIET_S = 5.0
