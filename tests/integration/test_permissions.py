@@ -209,7 +209,9 @@ def roles(
         collect_run(CollectEvent(run=good, attempt=1), gang.runtime("Collect"))
         assert gang.finish(good, "SUCCEEDED")["status"] == "SUCCEEDED"
 
-        gang.plan(bad, model, samples)
+        place = stack.files("inputs/")
+        place.write("blobs.npz", stack.files().read(samples.partition(f"{stack.bucket}/")[2]))
+        gang.plan(bad, model, place.location("blobs.npz"))
         files = stack.files()
         error = {"Error": "WorkerError", "Cause": json.dumps({"errorMessage": "had begun before"})}
         files.write(RunKeys(bad).error(0), json.dumps({"error": error}).encode())
