@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from lamella.history import find_run
 from lamella.layout import RunKeys
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
-from model_prep.writer import write_model
 from tests.integration import batches
 from tests.integration.runs import activations
 from tests.integration.stacks import put_stack
@@ -30,10 +28,7 @@ from workflows.embedded_cloud import EmbeddedCloud
 
 DAY_S = 86_400
 SIDE = 16
-# No sample dies in it: every input has other activations.
 SOURCE = "alive:256x4"
-OPTIONS = {"strategy": "serial", "activations": True}
-MAIL = "someone@example.com"
 WAIT_S = 60.0
 
 
@@ -100,37 +95,21 @@ class Starting:
         raise AssertionError(f"no mail of {run}")
 
 
-Start = Callable[..., Starting]
+@pytest.fixture(scope="module")
+def scheduled(cloud: EmbeddedCloud, alive_model: Path) -> Starting:
+    """Deployed as a user does: first the stack, then its model, then what starts by itself."""
+    model = client.upload_model(put_stack(cloud, "scheduled"), alive_model)
+    options = json.dumps({"strategy": "serial", "activations": True})
+    stack = put_stack(
+        cloud, "scheduled", AutoModel=model, AutoOptions=options, ScheduleExpression="rate(1 day)"
+    )
+    return Starting(cloud, stack)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("alive") / "model"
-    write_model(open_source(SOURCE), out)
-    return out
-
-
-@pytest.fixture(scope="module")
-def starting(cloud: EmbeddedCloud, model: Path) -> Start:
-    """Deploys as a user does: first the stack, then its model, then what starts by itself."""
-
-    def deployed(name: str, **parameters: str) -> Starting:
-        address = client.upload_model(put_stack(cloud, name), model)
-        stack = put_stack(cloud, name, AutoModel=address, AutoOptions=json.dumps(OPTIONS), **parameters)
-        return Starting(cloud, stack)
-
-    return deployed
-
-
-@pytest.fixture(scope="module")
-def scheduled(starting: Start) -> Starting:
-    told = {"Notifications": "true", "NotificationEmail": MAIL}
-    return starting("scheduled", ScheduleExpression="rate(1 day)", **told)
-
-
-@pytest.fixture(scope="module")
-def uploading(starting: Start) -> Starting:
-    return starting("uploading", StartOnUpload="true", ScheduleExpression="cron(0 6 * * ? *)")
+def uploading(cloud: EmbeddedCloud, everything_on: Stack) -> Starting:
+    """Here uploads start runs, and a schedule looks for them too."""
+    return Starting(cloud, everything_on)
 
 
 def assert_exact(stack: Stack, execution: dict[str, Any], seed: int, folder: Path) -> None:
@@ -178,30 +157,6 @@ class TestSchedule:
         marks = set(scheduled.stack.files("intake/").sizes())
         assert names <= marks
 
-    def test_the_end_of_a_run_is_mailed(self, scheduled: Starting, tmp_path: Path) -> None:
-        good = scheduled.put_batch("mail/good.npz", 7, tmp_path)
-        bad = scheduled.put("mail/bad.csv", b"no,numbers\n")
-        assert len(scheduled.intake(prefix="inputs/mail/")["started"]) == 2
-        runs = scheduled.runs_of(good, bad)
-
-        for address, status in ((good, "SUCCEEDED"), (bad, "FAILED")):
-            run, arn = runs[address]["name"], runs[address]["executionArn"]
-            (text,) = scheduled.emails(run)
-            lines = [line.strip('"') for line in text.splitlines()]
-            summary = f"s3://{scheduled.stack.bucket}/{RunKeys(run).summary}"
-            assert lines == [
-                f"Lamella run {run} of stack scheduled: {status}",
-                f"Summary: {summary}",
-                "Execution: https://us-east-1.console.aws.amazon.com/states/home?region=us-east-1"
-                f"#/v2/executions/details/{arn}",
-            ]
-            told = json.loads(scheduled.stack.files().read(RunKeys(run).summary))
-            assert told["status"] == status
-
-    def test_nobody_is_told_without_the_parameter(self, uploading: Starting) -> None:
-        topics = [item["TopicArn"] for item in uploading.cloud.client("sns").list_topics()["Topics"]]
-        assert not [arn for arn in topics if "uploading-Notification" in arn]
-
 
 class TestUpload:
     def test_an_upload_starts_its_run(self, uploading: Starting, tmp_path: Path) -> None:
@@ -239,13 +194,13 @@ class TestUpload:
         assert_exact(uploading.stack, newest, 14, tmp_path)
 
     def test_a_run_of_the_command_line_starts_no_other(
-        self, uploading: Starting, cloud: EmbeddedCloud, model: Path, tmp_path: Path
+        self, uploading: Starting, cloud: EmbeddedCloud, alive_model: Path, tmp_path: Path
     ) -> None:
         path = batches.write_npz(tmp_path / "local.npz", batches.blobs(60, SIDE, 15))
         before = Counter(item["name"] for item in uploading.executions())
-        options = ("--stack", "uploading", "--strategy", "serial", "--json")
+        options = ("--stack", "everything", "--strategy", "serial", "--json")
         done = subprocess.run(
-            [Path(sys.executable).with_name("lamella"), "run", model, "--input", path, *options],
+            [Path(sys.executable).with_name("lamella"), "run", alive_model, "--input", path, *options],
             env={**os.environ, **cloud.environment(), "LAMELLA_STATE_DIR": str(tmp_path)},
             capture_output=True,
             text=True,
@@ -260,3 +215,30 @@ class TestUpload:
         now = Counter(item["name"] for item in uploading.executions())
         assert now - before == Counter([json.loads(done.stdout)["run_id"], last])
         assert not uploading.stack.files("inputs/").exists("local.npz")
+
+
+class TestNotifications:
+    def test_the_end_of_a_run_is_mailed(self, uploading: Starting, tmp_path: Path) -> None:
+        good = uploading.put_batch("mail/good.npz", 7, tmp_path)
+        bad = uploading.put("mail/bad.csv", b"no,numbers\n")
+        runs = uploading.runs_of(good, bad)
+
+        for address, status in ((good, "SUCCEEDED"), (bad, "FAILED")):
+            run, arn = runs[address]["name"], runs[address]["executionArn"]
+            (text,) = uploading.emails(run)
+            lines = [line.strip('"') for line in text.splitlines()]
+            summary = f"s3://{uploading.stack.bucket}/{RunKeys(run).summary}"
+            assert lines == [
+                f"Lamella run {run} of stack everything: {status}",
+                f"Summary: {summary}",
+                "Execution: https://us-east-1.console.aws.amazon.com/states/home?region=us-east-1"
+                f"#/v2/executions/details/{arn}",
+            ]
+            told = json.loads(uploading.stack.files().read(RunKeys(run).summary))
+            assert told["status"] == status
+
+    def test_nobody_is_told_without_the_parameter(self, uploading: Starting, scheduled: Starting) -> None:
+        topics = [item["TopicArn"] for item in uploading.cloud.client("sns").list_topics()["Topics"]]
+        told = [arn for arn in topics if "NotificationTopic" in arn]
+        assert [arn for arn in told if ":everything-" in arn]
+        assert not [arn for arn in told if ":scheduled-" in arn]

@@ -37,6 +37,10 @@ WITHOUT_EFFECT = {
     ("AWS::Lambda::Permission", "Action"): "IAM is not enforced; test_iam.py holds the text",
     ("AWS::Lambda::Permission", "Principal"): "IAM is not enforced; test_iam.py holds the text",
     ("AWS::Lambda::Permission", "SourceArn"): "IAM is not enforced; test_iam.py holds the text",
+    (
+        "AWS::Lambda::EventInvokeConfig",
+        "DestinationConfig",
+    ): "an event that failed for good is only logged; test_template.py holds the text",
     ("AWS::Lambda::Function", "Architectures"): "every function runs on this machine's processor",
     ("AWS::Lambda::Function", "Role"): "IAM is not enforced",
     (
@@ -58,6 +62,8 @@ class Deployed:
 
     def __init__(self, cloud: EmbeddedCloud, name: str) -> None:
         self.client = cloud.client
+        self.name = name
+        self.tags = TAGS | {"stack": name}
         pages = cloud.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
         self.ids = {
             item["LogicalResourceId"]: item["PhysicalResourceId"]
@@ -73,16 +79,18 @@ def tags(listed: list[dict[str, str]]) -> dict[str, str]:
 def bucket(deployed: Deployed) -> dict[str, Any]:
     s3, name = deployed.client("s3"), deployed.ids["Bucket"]
     (rule,) = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
-    runs, uploads = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+    *expiring, uploads = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
     (owner,) = s3.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"]["Rules"]
     blocked = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
     return {
-        "LifecycleConfiguration": runs["Filter"] == {"Prefix": "runs/"}
+        "LifecycleConfiguration": [kept["Filter"]["Prefix"] for kept in expiring] == ["runs/", "uploads/"]
+        and {kept["Expiration"]["Days"] for kept in expiring} == {30}
         and uploads["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1},
+        "NotificationConfiguration": True,  # test_automatic_starts.py uploads, and runs start
         "OwnershipControls": owner["ObjectOwnership"] == "BucketOwnerEnforced",
         "PublicAccessBlockConfiguration": set(blocked.values()) == {True},
         "BucketEncryption": rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"},
-        "Tags": tags(s3.get_bucket_tagging(Bucket=name)["TagSet"]) == TAGS,
+        "Tags": tags(s3.get_bucket_tagging(Bucket=name)["TagSet"]) == deployed.tags,
     }
 
 
@@ -239,9 +247,39 @@ def machine(deployed: Deployed) -> dict[str, Any]:
     }
 
 
+def schedule(deployed: Deployed) -> dict[str, Any]:
+    found = deployed.client("scheduler").get_schedule(Name=f"{deployed.name}-intake")
+    target = found["Target"]
+    return {
+        "Name": found["Name"] == f"{deployed.name}-intake",
+        "Description": "Intake" in found["Description"],
+        "FlexibleTimeWindow": found["FlexibleTimeWindow"] == {"Mode": "OFF"},
+        "ScheduleExpression": found["ScheduleExpression"] == "rate(1 day)",
+        "ScheduleExpressionTimezone": found["ScheduleExpressionTimezone"] == "UTC",
+        "Target": target["Arn"].endswith(f":{deployed.name}-Intake")
+        and json.loads(target["Input"]) == {"prefix": "inputs/"}
+        and target["RoleArn"].endswith(deployed.ids["ScheduleRole"])
+        and target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 20},
+    }
+
+
+def invoke_config(deployed: Deployed) -> dict[str, Any]:
+    name = f"{deployed.name}-Intake"
+    found = deployed.client("lambda").get_function_event_invoke_config(FunctionName=name)
+    return {
+        "FunctionName": found["FunctionArn"].endswith(f":{name}"),
+        "Qualifier": True,  # $LATEST is the only version that there is
+        "MaximumRetryAttempts": found["MaximumRetryAttempts"] == 2,
+        "MaximumEventAgeInSeconds": found["MaximumEventAgeInSeconds"] == 21600,
+        "DestinationConfig": found["DestinationConfig"]["OnFailure"]["Destination"]
+        == deployed.ids["NotificationTopic"],
+    }
+
+
 PROBES: dict[str, Callable[[Deployed], dict[str, Any]]] = {
     "AWS::Events::Rule": rule,
     "AWS::IAM::Role": role,
+    "AWS::Lambda::EventInvokeConfig": invoke_config,
     "AWS::Lambda::Function": function,
     "AWS::Lambda::LayerVersion": layer,
     "AWS::Lambda::Permission": permission,
@@ -253,8 +291,11 @@ PROBES: dict[str, Callable[[Deployed], dict[str, Any]]] = {
     "AWS::SNS::TopicPolicy": topic_policy,
     "AWS::SQS::Queue": queue,
     "AWS::SQS::QueuePolicy": queue_policy,
+    "AWS::Scheduler::Schedule": schedule,
     "AWS::StepFunctions::StateMachine": machine,
 }
+# What is wholly there only in a stack with everything on.
+WITH_EVERYTHING_ON = {"AWS::Lambda::EventInvokeConfig", "AWS::S3::Bucket", "AWS::Scheduler::Schedule"}
 
 
 @pytest.fixture(scope="module")
@@ -275,11 +316,16 @@ def test_every_type_is_one_that_the_embedded_cloud_has(used: dict[str, set[str]]
     assert set(used) == set(PROBES)
 
 
+@pytest.fixture(scope="module")
+def deployed_with_everything_on(cloud: EmbeddedCloud, everything_on: Stack) -> Deployed:
+    return Deployed(cloud, everything_on.name)
+
+
 @pytest.mark.parametrize("kind", PROBES)
 def test_every_property_is_seen_in_the_stack(
-    deployed: Deployed, used: dict[str, set[str]], kind: str
+    deployed: Deployed, deployed_with_everything_on: Deployed, used: dict[str, set[str]], kind: str
 ) -> None:
-    seen = PROBES[kind](deployed)
+    seen = PROBES[kind](deployed_with_everything_on if kind in WITH_EVERYTHING_ON else deployed)
 
     assert [name for name, as_given in seen.items() if not as_given] == []
     assert set(seen) == used[kind]

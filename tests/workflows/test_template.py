@@ -431,57 +431,31 @@ def test_every_parameter_is_in_a_group_and_in_the_readme(template: dict[str, Any
     assert [name for name in template["Parameters"] if f"`{name}`" not in readme] == []
 
 
-NAMES = {
-    "AlarmName",
-    "BucketName",
-    "DashboardName",
-    "FunctionName",
-    "LayerName",
-    "LogGroupName",
-    "Name",
-    "PolicyName",
-    "QueueName",
-    "RoleName",
-    "StateMachineName",
-    "TopicName",
-}
+def test_a_start_that_failed_for_good_is_told_where_anything_is(resources: dict[str, dict[str, Any]]) -> None:
+    config = resources["IntakeInvokeConfig"]["Properties"]
+    condition, told, nothing = config["DestinationConfig"]["Fn::If"]
+
+    assert config["MaximumRetryAttempts"] == 2
+    assert (condition, nothing) == ("Notifies", {"Ref": "AWS::NoValue"})
+    assert told == {"OnFailure": {"Destination": {"Ref": "NotificationTopic"}}}
 
 
-def test_every_name_that_is_given_begins_with_the_prefix(resources: dict[str, dict[str, Any]]) -> None:
-    """Two stacks in one account and region share none."""
-    # Names inside a role, or of another resource.
-    others = {"AWS::IAM::Policy", "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Permission"}
-    given = [
-        (logical, resource["Properties"][name])
-        for logical, resource in resources.items()
-        if resource["Type"] not in others
-        for name in NAMES & set(resource["Properties"])
-    ]
+def test_only_the_rule_publishes_notifications_and_in_words(resources: dict[str, dict[str, Any]]) -> None:
+    allow, deny = resources["NotificationTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    rule = resources["NotificationRule"]["Properties"]
+    (target,) = rule["Targets"]
 
-    known = {"StateMachine", "SlotQueue0", "PlanFunction", "Schedule", "CostAlarm", "RunsDashboard"}
-    assert known <= {logical for logical, _ in given}
-    for logical, name in given:
-        text, names = name["Fn::Sub"]
-        assert re.match(r"(/aws/[\w/]+/)?\$\{Prefix\}-", text), logical
-        # SAM has put the parameter's value into some.
-        condition, _, otherwise = names["Prefix"]["Fn::If"]
-        assert (condition, otherwise) == ("HasNamePrefix", {"Ref": "AWS::StackName"}), logical
-
-
-def test_a_dashboard_has_a_name_of_its_own_in_every_region(resources: dict[str, dict[str, Any]]) -> None:
-    """An account's dashboards are the same in all regions."""
-    text, _ = resources["RunsDashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
-
-    assert text == "${Prefix}-${AWS::Region}"
-
-
-def test_functions_are_attached_to_subnets_only_where_there_are_some(
-    resources: dict[str, dict[str, Any]],
-) -> None:
-    for function in of_type(resources, "AWS::Lambda::Function").values():
-        condition, attached, otherwise = function["VpcConfig"]["Fn::If"]
-        assert (condition, otherwise) == ("InVpc", {"Ref": "AWS::NoValue"})
-        assert set(attached) == {"SubnetIds", "SecurityGroupIds"}
-    for name, role in of_type(resources, "AWS::IAM::Role").items():
-        is_lambda_s = "lambda.amazonaws.com" in json.dumps(role["AssumeRolePolicyDocument"])
-        assert ("ManagedPolicyArns" in role) == is_lambda_s, name
+    assert allow["Principal"] == {"Service": "events.amazonaws.com"}
+    assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["NotificationRule", "Arn"]}}}
+    assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    # A service can't use AWS's own key of SNS.
+    assert "KmsMasterKeyId" not in resources["NotificationTopic"]["Properties"]
+    assert rule["EventPattern"]["detail"] == {
+        "stateMachineArn": [{"Ref": "StateMachine"}],
+        "status": ["SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"],
+    }
+    assert target["Arn"] == {"Ref": "NotificationTopic"}
+    lines = target["InputTransformer"]["InputTemplate"]["Fn::Sub"].splitlines()
+    assert all(line.startswith('"') and line.endswith('"') and line.count('"') == 2 for line in lines)
+    named = {name for line in lines for name in re.findall(r"<(\w+)>", line)}
+    assert named == set(target["InputTransformer"]["InputPathsMap"])

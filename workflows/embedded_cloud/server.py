@@ -124,7 +124,7 @@ class CloudServer:
             self.log_directory,
             functions,
             self._scheduler,
-            EventTargets(functions, self._scheduler),
+            EventTargets(endpoint_url, functions, self._scheduler),
             EventBus(),
             inbox,
         )
