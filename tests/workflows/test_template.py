@@ -440,11 +440,17 @@ def test_a_start_that_failed_for_good_is_told_where_anything_is(resources: dict[
     assert told == {"OnFailure": {"Destination": {"Ref": "NotificationTopic"}}}
 
 
-def test_only_the_rule_publishes_notifications_and_in_words(resources: dict[str, dict[str, Any]]) -> None:
-    allow, deny = resources["NotificationTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+def test_only_rule_and_alarms_publish_notifications_and_the_rule_in_words(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    statements = resources["NotificationTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    allow, of_alarms, deny = statements
     rule = resources["NotificationRule"]["Properties"]
     (target,) = rule["Targets"]
 
+    condition, allow_alarms, nothing = of_alarms["Fn::If"]
+    assert (condition, nothing) == ("HasAlarms", {"Ref": "AWS::NoValue"})
+    assert allow_alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
     assert allow["Principal"] == {"Service": "events.amazonaws.com"}
     assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["NotificationRule", "Arn"]}}}
     assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
