@@ -11,7 +11,7 @@ import pytest
 
 from lamella.client import Stack
 from workflows.embedded_cloud import EmbeddedCloud
-from workflows.lint_template import transformed
+from workflows.lint_template import EVERYTHING_ON, transformed
 
 # What the embedded cloud keeps and answers when asked, and that changes nothing it does.
 WITHOUT_EFFECT = {
@@ -32,6 +32,10 @@ WITHOUT_EFFECT = {
     ("AWS::SQS::QueuePolicy", "PolicyDocument"): "the same as of the bucket",
     ("AWS::Logs::LogGroup", "RetentionInDays"): "no embedded cloud lives for days: nothing would expire",
     ("AWS::IAM::Role", "AssumeRolePolicyDocument"): "IAM is not enforced; test_iam.py holds the text",
+    ("AWS::CloudWatch::Alarm", "Metrics"): "no metric is watched: alarms are kept, and stay as they are",
+    ("AWS::IAM::ManagedPolicy", "PolicyDocument"): "IAM is not enforced; test_iam.py holds the text",
+    ("AWS::IAM::Policy", "PolicyDocument"): "IAM is not enforced; test_iam.py holds the text",
+    ("AWS::IAM::Role", "ManagedPolicyArns"): "IAM is not enforced; test_iam.py holds the text",
     ("AWS::IAM::Role", "PermissionsBoundary"): "IAM is not enforced",
     ("AWS::IAM::Role", "Policies"): "IAM is not enforced; test_permissions.py compares it with real calls",
     ("AWS::Lambda::Permission", "Action"): "IAM is not enforced; test_iam.py holds the text",
@@ -43,6 +47,7 @@ WITHOUT_EFFECT = {
     ): "an event that failed for good is only logged; test_template.py holds the text",
     ("AWS::Lambda::Function", "Architectures"): "every function runs on this machine's processor",
     ("AWS::Lambda::Function", "Role"): "IAM is not enforced",
+    ("AWS::Lambda::Function", "VpcConfig"): "there is no network but this machine's own",
     (
         "AWS::Lambda::LayerVersion",
         "CompatibleArchitectures",
@@ -164,12 +169,38 @@ def role(deployed: Deployed) -> dict[str, Any]:
     iam, name = deployed.client("iam"), deployed.ids["PlanRole"]
     found = iam.get_role(RoleName=name)["Role"]
     trust = found["AssumeRolePolicyDocument"]["Statement"]
+    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
     return {
         "AssumeRolePolicyDocument": trust[0]["Principal"] == {"Service": "lambda.amazonaws.com"},
         "Description": "Plan" in found["Description"],
         "PermissionsBoundary": "PermissionsBoundary" not in found,  # the default is none
-        "Policies": iam.list_role_policies(RoleName=name)["PolicyNames"] == ["plan"],
-        "Tags": tags(found["Tags"]) == TAGS,
+        "ManagedPolicyArns": [policy["PolicyArn"] for policy in attached] == [deployed.ids["NetworkPolicy"]],
+        "Policies": iam.get_role_policy(RoleName=name, PolicyName="plan")["PolicyName"] == "plan",
+        "Tags": tags(found["Tags"]) == deployed.tags,
+    }
+
+
+def policy(deployed: Deployed) -> dict[str, Any]:
+    iam = deployed.client("iam")
+    found = [
+        iam.get_role_policy(RoleName=deployed.ids[role], PolicyName="read-their-data")["PolicyDocument"]
+        for role in ("PlanRole", "WorkerRole", "CollectRole")
+    ]
+    return {
+        "PolicyName": True,
+        "Roles": True,
+        "PolicyDocument": {document["Statement"][0]["Resource"] for document in found}
+        == {"arn:aws:s3:::their-data/*"},
+    }
+
+
+def managed_policy(deployed: Deployed) -> dict[str, Any]:
+    iam, arn = deployed.client("iam"), deployed.ids["NetworkPolicy"]
+    found = iam.get_policy(PolicyArn=arn)["Policy"]
+    version = iam.get_policy_version(PolicyArn=arn, VersionId=found["DefaultVersionId"])["PolicyVersion"]
+    return {
+        "Description": "subnets" in found["Description"],
+        "PolicyDocument": "ec2:CreateNetworkInterface" in json.dumps(version["Document"]),
     }
 
 
@@ -198,24 +229,26 @@ def permission(deployed: Deployed) -> dict[str, Any]:
 
 
 def function(deployed: Deployed) -> dict[str, Any]:
-    answer = deployed.client("lambda").get_function(FunctionName="lamella-WorkerMedium")
+    answer = deployed.client("lambda").get_function(FunctionName=f"{deployed.name}-WorkerMedium")
     found = answer["Configuration"]
     return {
         "Architectures": len(found["Architectures"]) == 1,
         "Code": found["CodeSize"] > 10_000,
         "Description": "worker" in found["Description"],
         "Environment": found["Environment"]["Variables"]["LAMELLA_BUCKET"] == deployed.ids["Bucket"],
-        "FunctionName": found["FunctionName"] == "lamella-WorkerMedium",
+        "FunctionName": found["FunctionName"] == f"{deployed.name}-WorkerMedium",
         "Handler": found["Handler"] == "worker.handler",
-        "Layers": ":layer:lamella-dependencies:" in found["Layers"][0]["Arn"],
+        "Layers": f":layer:{deployed.name}-dependencies:" in found["Layers"][0]["Arn"],
         "LoggingConfig": found["LoggingConfig"]
-        == {"LogFormat": "JSON", "LogGroup": "/aws/lambda/lamella-WorkerMedium"},
+        == {"LogFormat": "JSON", "LogGroup": f"/aws/lambda/{deployed.name}-WorkerMedium"},
         "MemorySize": found["MemorySize"] == 1769,
         "Role": found["Role"].endswith(deployed.ids["WorkerRole"]),
         "Runtime": found["Runtime"].startswith("python3."),
-        "Tags": answer["Tags"].items() >= TAGS.items(),
+        "Tags": answer["Tags"].items() >= deployed.tags.items(),
         "Timeout": found["Timeout"] == 900,
         "TracingConfig": found["TracingConfig"] == {"Mode": "Active"},
+        "VpcConfig": found["VpcConfig"]["SubnetIds"] == EVERYTHING_ON["VpcSubnetIds"].split(",")
+        and found["VpcConfig"]["SecurityGroupIds"] == [EVERYTHING_ON["VpcSecurityGroupIds"]],
     }
 
 
@@ -276,8 +309,56 @@ def invoke_config(deployed: Deployed) -> dict[str, Any]:
     }
 
 
+def cleanup(deployed: Deployed) -> dict[str, Any]:
+    """What the function was sent, as test_deletion.py shows by what it does."""
+    return dict.fromkeys(
+        ("ServiceToken", "ServiceTimeout", "StateMachineArn", "RunQueues", "KeepData", "Slot0", "Slot1"),
+        deployed.ids["Cleanup"] == "cleanup",
+    )
+
+
+def alarm(deployed: Deployed) -> dict[str, Any]:
+    names = [f"{deployed.name}-failed-runs", f"{deployed.name}-cost-a-day"]
+    cloudwatch = deployed.client("cloudwatch")
+    found = {each["AlarmName"]: each for each in cloudwatch.describe_alarms(AlarmNames=names)["MetricAlarms"]}
+    failed, cost = (found[name] for name in names)
+    summed = {metric["Id"]: metric for metric in cost["Metrics"]}
+    listed = cloudwatch.list_tags_for_resource(ResourceARN=failed["AlarmArn"])["Tags"]
+    topics = [deployed.ids["NotificationTopic"], EVERYTHING_ON["AlarmTopicArn"]]
+    return {
+        "AlarmActions": failed["AlarmActions"] == cost["AlarmActions"] == topics,
+        "AlarmDescription": "cost more than 10 USD" in cost["AlarmDescription"],
+        "AlarmName": True,
+        "ComparisonOperator": failed["ComparisonOperator"] == "GreaterThanOrEqualToThreshold",
+        "Dimensions": failed["Dimensions"][0]["Value"] == deployed.ids["StateMachine"],
+        "EvaluationPeriods": failed["EvaluationPeriods"] == 1,
+        "MetricName": failed["MetricName"] == "ExecutionsFailed",
+        "Metrics": summed["rows"]["MetricStat"]["Metric"]["MetricName"] == "RunCostUsd"
+        and summed["total"]["Expression"] == "SUM(FILL(METRICS(), 0))",
+        "Namespace": failed["Namespace"] == "AWS/States",
+        "Period": failed["Period"] == 300,
+        "Statistic": failed["Statistic"] == "Sum",
+        "Tags": tags(listed) == deployed.tags,
+        "Threshold": (failed["Threshold"], cost["Threshold"]) == (1, 10),
+        "TreatMissingData": failed["TreatMissingData"] == cost["TreatMissingData"] == "notBreaching",
+    }
+
+
+def dashboard(deployed: Deployed) -> dict[str, Any]:
+    name = deployed.ids["RunsDashboard"]
+    body = json.loads(deployed.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"])
+    return {
+        "DashboardName": name == f"{deployed.name}-us-east-1",
+        "DashboardBody": deployed.ids["StateMachine"] in json.dumps(body["widgets"]),
+    }
+
+
 PROBES: dict[str, Callable[[Deployed], dict[str, Any]]] = {
+    "AWS::CloudWatch::Alarm": alarm,
+    "AWS::CloudWatch::Dashboard": dashboard,
     "AWS::Events::Rule": rule,
+    "AWS::IAM::ManagedPolicy": managed_policy,
+    "AWS::IAM::Policy": policy,
     "AWS::IAM::Role": role,
     "AWS::Lambda::EventInvokeConfig": invoke_config,
     "AWS::Lambda::Function": function,
@@ -293,9 +374,20 @@ PROBES: dict[str, Callable[[Deployed], dict[str, Any]]] = {
     "AWS::SQS::QueuePolicy": queue_policy,
     "AWS::Scheduler::Schedule": schedule,
     "AWS::StepFunctions::StateMachine": machine,
+    "Custom::Cleanup": cleanup,
 }
 # What is wholly there only in a stack with everything on.
-WITH_EVERYTHING_ON = {"AWS::Lambda::EventInvokeConfig", "AWS::S3::Bucket", "AWS::Scheduler::Schedule"}
+WITH_EVERYTHING_ON = {
+    "AWS::CloudWatch::Alarm",
+    "AWS::CloudWatch::Dashboard",
+    "AWS::IAM::ManagedPolicy",
+    "AWS::IAM::Policy",
+    "AWS::IAM::Role",
+    "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::Function",
+    "AWS::S3::Bucket",
+    "AWS::Scheduler::Schedule",
+}
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,12 @@ class Machine:
 
 def project_of_stubs(directory: Path) -> Path:
     """The project's template and machine with stubs for functions and an empty layer; the template's path."""
-    shutil.copytree(STUBS, directory / "lambdas" / "functions")
+    functions = directory / "lambdas" / "functions"
+    shutil.copytree(STUBS, functions)
+    # CloudFormation waits for Cleanup's answer, which comes though nothing else of Lamella is there.
+    (functions / "lamella").mkdir()
+    for name in ("cleanup.py", "lamella/__init__.py", "lamella/custom_resource.py"):
+        shutil.copy(ROOT / "lambdas" / "functions" / name, functions / name)
     (directory / "lambdas" / "layer").mkdir()
     (directory / "lambdas" / "layer" / "Makefile").write_text(EMPTY_LAYER)
     (directory / "workflows").mkdir()

@@ -16,11 +16,15 @@ from workflows.lint_template import findings, transformed
 
 ROOT = Path(__file__).resolve().parents[2]
 STATES = ("Plan", "WorkerSmall", "WorkerMedium", "WorkerLarge", "Collect", "Finish")
-FUNCTIONS = (*STATES, "Intake")
+FUNCTIONS = (*STATES, "Cleanup", "Intake")
 PREFIX = {"Fn::If": ["HasNamePrefix", {"Ref": "NamePrefix"}, {"Ref": "AWS::StackName"}]}
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 # Resource types that CloudFormation can't tag.
 UNTAGGED = {
+    "AWS::CloudWatch::Dashboard",
+    "AWS::IAM::ManagedPolicy",
+    "AWS::IAM::Policy",
     "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::LayerVersion",
     "AWS::Lambda::Permission",
@@ -28,19 +32,26 @@ UNTAGGED = {
     "AWS::SNS::Subscription",
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
+    "Custom::Cleanup",
     "AWS::Scheduler::Schedule",
 }
 
 # What a stack has only where a parameter asks for it.
 CONDITIONAL = {
+    "CostAlarm": "HasAlarms",
+    "DataBucketnonePolicy": "HasDataBuckets",
+    "FailedRunsAlarm": "HasAlarms",
     "IntakeFunction": "StartsByItself",
     "IntakeInvokeConfig": "StartsByItself",
     "IntakeLogGroup": "StartsByItself",
     "IntakeRole": "StartsByItself",
+    "KeysPolicy": "HasKmsKeys",
+    "NetworkPolicy": "InVpc",
     "NotificationRule": "Notifies",
     "NotificationSubscription": "NotifiesByEmail",
     "NotificationTopic": "Notifies",
     "NotificationTopicPolicy": "Notifies",
+    "RunsDashboard": "HasDashboard",
     "Schedule": "StartsOnSchedule",
     "ScheduleRole": "StartsOnSchedule",
     "UploadRule": "StartsOnUpload",
@@ -107,6 +118,7 @@ def test_every_state_has_a_role_of_its_own(resources: dict[str, dict[str, Any]])
         "WorkerLargeFunction": "WorkerRole",
         "CollectFunction": "CollectRole",
         "FinishFunction": "FinishRole",
+        "CleanupFunction": "CleanupRole",
         "IntakeFunction": "IntakeRole",
     }
     others = {"StateMachineRole", "ScheduleRole"}
@@ -116,7 +128,6 @@ def test_every_state_has_a_role_of_its_own(resources: dict[str, dict[str, Any]])
 def test_every_role_takes_the_permissions_boundary(resources: dict[str, dict[str, Any]]) -> None:
     for role in of_type(resources, "AWS::IAM::Role").values():
         assert role["PermissionsBoundary"]["Fn::If"][0] == "HasPermissionsBoundary"
-        assert "ManagedPolicyArns" not in role
 
 
 def test_every_function_logs_json_to_a_group_of_its_own_that_forgets(
@@ -197,12 +208,17 @@ def test_a_queue_is_found_by_its_slot_number(resources: dict[str, dict[str, Any]
     assert url[1] == {"Prefix": PREFIX}
 
 
-def test_the_bucket_is_private_encrypted_and_outlives_the_stack(resources: dict[str, dict[str, Any]]) -> None:
+def test_the_bucket_is_private_and_encrypted_and_outlives_the_stack_only_where_it_is_asked_to(
+    resources: dict[str, dict[str, Any]],
+) -> None:
     bucket = resources["Bucket"]["Properties"]
 
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert "AES256" in json.dumps(bucket["BucketEncryption"])
-    assert resources["Bucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
+    for name in ("Bucket", "BucketPolicy"):
+        assert resources[name]["DeletionPolicy"] == {
+            "Fn::If": ["KeepsData", "RetainExceptOnCreate", "Delete"]
+        }
     expiring = [rule for rule in bucket["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
     # Models and inputs are the user's; leases and the marks of inputs that were started have to stay.
     assert [rule["Prefix"] for rule in expiring] == ["runs/", "uploads/"]
@@ -237,9 +253,13 @@ def test_as_many_slots_as_the_parameter_takes_fit_a_stack() -> None:
     assert len(most["Resources"]) <= 500
 
 
-def test_nothing_idle_is_billed_but_storage(resources: dict[str, dict[str, Any]]) -> None:
+def test_nothing_idle_is_billed_but_storage_unless_a_parameter_asks_for_it(
+    template: dict[str, Any], resources: dict[str, dict[str, Any]]
+) -> None:
     free = {
         "AWS::Events::Rule",
+        "AWS::IAM::ManagedPolicy",
+        "AWS::IAM::Policy",
         "AWS::IAM::Role",
         "AWS::Lambda::EventInvokeConfig",
         "AWS::Lambda::Function",
@@ -255,9 +275,17 @@ def test_nothing_idle_is_billed_but_storage(resources: dict[str, dict[str, Any]]
         "AWS::SQS::QueuePolicy",
         "AWS::Scheduler::Schedule",
         "AWS::StepFunctions::StateMachine",
+        "Custom::Cleanup",
     }
+    billed = {"AWS::CloudWatch::Alarm": "Alarms", "AWS::CloudWatch::Dashboard": "Dashboard"}
 
-    assert {resource["Type"] for resource in resources.values()} <= free
+    assert {resource["Type"] for resource in resources.values()} == free | set(billed)
+    for resource in resources.values():
+        if resource["Type"] in billed:
+            parameter = billed[resource["Type"]]
+            assert resource["Condition"] == f"Has{parameter}"
+            assert template["Conditions"][f"Has{parameter}"] == {"Fn::Equals": [{"Ref": parameter}, "true"]}
+            assert template["Parameters"][parameter]["Default"] == "false"
 
 
 def test_the_version_is_the_package_s(template: dict[str, Any]) -> None:
@@ -292,6 +320,9 @@ def test_what_is_off_by_default_is_not_there(template: dict[str, Any]) -> None:
         ({"Notifications": "true"}, None),
         ({"NotificationEmail": "a@b.c"}, "WhoIsNotifiedHasATopic"),
         ({"NotificationEmail": "a@b.c", "Notifications": "true"}, None),
+        ({"VpcSubnetIds": "subnet-1"}, "SubnetsWithSecurityGroups"),
+        ({"VpcSecurityGroupIds": "sg-1"}, "SubnetsWithSecurityGroups"),
+        ({"VpcSubnetIds": "subnet-1,subnet-2", "VpcSecurityGroupIds": "sg-1"}, None),
     ],
     ids=str,
 )
@@ -309,12 +340,17 @@ def test_what_does_not_go_together_is_refused(
         found = [holds(each) for each in argument]
         if function == "Fn::Equals":
             return found[0] == found[1]
-        return {"Fn::Not": lambda: not found[0], "Fn::Or": lambda: any(found)}[function]()
+        return {
+            "Fn::Not": lambda: not found[0],
+            "Fn::Or": lambda: any(found),
+            "Fn::And": lambda: all(found),
+        }[function]()
 
     failed = [
         name
         for name, rule in template["Rules"].items()
-        if holds(rule["RuleCondition"]) and not all(holds(each["Assert"]) for each in rule["Assertions"])
+        if holds(rule.get("RuleCondition", True))
+        and not all(holds(each["Assert"]) for each in rule["Assertions"])
     ]
 
     assert failed == ([broken] if broken else [])
@@ -337,6 +373,11 @@ def test_what_does_not_go_together_is_refused(
             ["", "runs/", "inputs", "inputs/a", 'inputs/"/', "inputs//"],
         ),
         ("NotificationEmail", ["", "a@b.example"], ["nobody", "a b@c"]),
+        ("DataBuckets", ["none", "my.bucket-1"], ["", "My", "a/b", "*"]),
+        ("KmsKeyArns", ["", f"{KEY}", f"{KEY},{KEY}"], ["*", f"{KEY}, {KEY}", KEY.replace("key/", "alias/")]),
+        ("AlarmTopicArn", ["", "arn:aws:sns:eu-west-1:123456789012:ops"], ["ops"]),
+        ("VpcSubnetIds", ["", "subnet-0a1b", "subnet-0a1b,subnet-2"], ["sg-1", "subnet-1, subnet-2"]),
+        ("VpcSecurityGroupIds", ["", "sg-0a1b", "sg-1,sg-2"], ["subnet-1", "sg-1,"]),
     ],
 )
 def test_parameters_take_what_they_should(
@@ -399,11 +440,17 @@ def test_a_start_that_failed_for_good_is_told_where_anything_is(resources: dict[
     assert told == {"OnFailure": {"Destination": {"Ref": "NotificationTopic"}}}
 
 
-def test_only_the_rule_publishes_notifications_and_in_words(resources: dict[str, dict[str, Any]]) -> None:
-    allow, deny = resources["NotificationTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+def test_only_rule_and_alarms_publish_notifications_and_the_rule_in_words(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    statements = resources["NotificationTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    allow, of_alarms, deny = statements
     rule = resources["NotificationRule"]["Properties"]
     (target,) = rule["Targets"]
 
+    condition, allow_alarms, nothing = of_alarms["Fn::If"]
+    assert (condition, nothing) == ("HasAlarms", {"Ref": "AWS::NoValue"})
+    assert allow_alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
     assert allow["Principal"] == {"Service": "events.amazonaws.com"}
     assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["NotificationRule", "Arn"]}}}
     assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})

@@ -30,12 +30,13 @@ class RunRequest(_Event):
 
     model: str = Field(
         pattern=r"^s3://[^/]+/.*$",
-        description="S3 address of a prepared model's folder, below models/ in the stack's bucket.",
+        description="S3 address of a prepared model's folder: below models/ in the stack's bucket, or in one "
+        "of its DataBuckets.",
     )
     input: str = Field(
         pattern=r"^s3://[^/]+/.+$",
-        description="S3 address of the samples, below inputs/ in the stack's bucket: .tsv, .tsv.gz, .npy, "
-        ".npz, .safetensors or .csv, samples x features.",
+        description="S3 address of the samples: below inputs/ in the stack's bucket, or in one of its "
+        "DataBuckets; .tsv, .tsv.gz, .npy, .npz, .safetensors or .csv, samples x features.",
     )
     strategy: str = Field(
         default="auto",

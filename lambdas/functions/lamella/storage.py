@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
+CREATE_TRIES = 5
 _ABSENT = {"NoSuchKey", "NoSuchBucket", "404", "403", "AccessDenied"}
 
 
@@ -55,17 +56,30 @@ class Bucket:
             raise
         return True
 
-    def create(self, path: str, data: bytes) -> bool:
-        """Put one object unless there is one; whether this call made it."""
-        try:
-            self.client.put_object(
-                Bucket=self.bucket, Key=self.prefix + checked_path(path), Body=data, IfNoneMatch="*"
-            )
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in {"PreconditionFailed", "412"}:
-                return False
-            raise
-        return True
+    def create(self, path: str, data: bytes, content_type: str = "application/octet-stream") -> bool:
+        """Put one object unless there is one; whether this call made it.
+
+        Raises
+        ------
+        CloudError
+            If others keep writing it.
+        """
+        key = self.prefix + checked_path(path)
+        for _ in range(CREATE_TRIES):
+            try:
+                self.client.put_object(
+                    Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, IfNoneMatch="*"
+                )
+            except ClientError as error:
+                code = error.response.get("Error", {}).get("Code")
+                if code in {"PreconditionFailed", "412"}:
+                    return False
+                # Somebody is writing it at this moment.
+                if code != "ConditionalRequestConflict":
+                    raise
+            else:
+                return True
+        raise CloudError(f"{self.location(path)} can't be written: others do so all the time: try again")
 
     def sizes(self, path: str = "") -> dict[str, int]:
         """Bytes of every object below a path, by its path here."""

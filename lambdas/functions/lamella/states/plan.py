@@ -77,16 +77,20 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
 
 
 def _model_files(runtime: Runtime, request: RunRequest) -> Bucket:
-    _check_place("model", request.model, runtime.config.bucket, MODELS)
+    _check_place("model", request.model, runtime.config, MODELS)
     return folder(runtime.s3, request.model.removesuffix(MANIFEST))
 
 
-def _check_place(what: str, uri: str, bucket: str, *prefixes: str) -> None:
+def _check_place(what: str, uri: str, config: Config, *prefixes: str) -> None:
     """Refuse what this stack's functions have no permission to read; the first place is the user's."""
-    if not uri.startswith(tuple(f"s3://{bucket}/{prefix}" for prefix in prefixes)):
-        raise InputError(
-            f"the {what} {uri} can't be read by this stack: copy it below s3://{bucket}/{prefixes[0]}"
-        )
+    own = [f"s3://{config.bucket}/{prefix}" for prefix in prefixes]
+    bucket, _ = split_s3_uri(uri)
+    if uri.startswith(tuple(own)) or bucket in config.data_buckets:
+        return
+    ways = f"copy it below {own[0]}"
+    if bucket != config.bucket:
+        ways += f", or add {bucket} to the stack's parameter DataBuckets"
+    raise InputError(f"the {what} {uri} can't be read by this stack: {ways}")
 
 
 def _read_model(model: Bucket) -> tuple[Manifest, str]:
@@ -110,7 +114,7 @@ def _read_model(model: Bucket) -> tuple[Manifest, str]:
 
 
 def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Batch:
-    _check_place("input", request.input, runtime.config.bucket, INPUTS, UPLOADS)
+    _check_place("input", request.input, runtime.config, INPUTS, UPLOADS)
     known_suffix(request.input)
     bucket, key = split_s3_uri(request.input)
     try:
