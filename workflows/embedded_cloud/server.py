@@ -19,6 +19,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer
 
+from workflows.embedded_cloud.cloud_control import CloudControlApi
 from workflows.embedded_cloud.cloudwatch import cloudwatch_sink
 from workflows.embedded_cloud.code_store import CodeStore
 from workflows.embedded_cloud.lambda_api import LambdaApi, StartResponse
@@ -26,23 +27,26 @@ from workflows.embedded_cloud.lambda_functions import LambdaFunctions
 from workflows.embedded_cloud.lambda_service import LambdaService
 from workflows.embedded_cloud.messaging_api import MessagingApi
 from workflows.embedded_cloud.patches.apply import apply_all
-from workflows.embedded_cloud.patches.context import CloudContext
+from workflows.embedded_cloud.patches.context import LARGEST_MEMORY_MB, CloudContext
 
 DEFAULT_CONCURRENCY = 1000
 LISTEN_BACKLOG = 1024
 
 
 class CloudApplication:
-    """WSGI: the Lambda operations of our own, everything else to moto."""
+    """WSGI: the operations of our own, everything else to moto."""
 
     def __init__(self, lambda_api: LambdaApi) -> None:
         self._lambda_api = lambda_api
+        self._cloud_control = CloudControlApi()
         self._rest = MessagingApi(DomainDispatcherApplication(create_backend_app))
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         if self._lambda_api.takes(environ):
             return self._lambda_api(environ, start_response)
+        if self._cloud_control.takes(environ):
+            return self._cloud_control(environ, start_response)
         return self._rest(environ, start_response)
 
 
@@ -75,6 +79,8 @@ class CloudServer:
         For unzipped packages; may be shared by clouds, at the same time too.
     concurrency
         Lambda executions that the account may have at once.
+    largest_memory_mb
+        Memory that the account may give a function.
     without_patches
         Names of changes to moto that are left out.
     """
@@ -85,6 +91,7 @@ class CloudServer:
         state_directory: Path,
         cache_directory: Path,
         concurrency: int,
+        largest_memory_mb: int = LARGEST_MEMORY_MB,
         without_patches: frozenset[str] = frozenset(),
     ) -> None:
         self._server: BaseWSGIServer = _Server("127.0.0.1", port, _not_ready, handler=_Handler)
@@ -95,7 +102,7 @@ class CloudServer:
             endpoint_url, state_directory, self.log_directory, cloudwatch_sink(), concurrency
         )
         functions = LambdaFunctions(self._lambda, CodeStore(cache_directory), state_directory / "runtimes")
-        apply_all(CloudContext(endpoint_url, functions), without=without_patches)
+        apply_all(CloudContext(endpoint_url, functions, largest_memory_mb), without=without_patches)
         self._server.app = CloudApplication(LambdaApi(functions))
         self._stopping = threading.Lock()
 
@@ -132,7 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         state = state.resolve()
         cache = (options.cache_dir or state / "unzipped").resolve()
         left_out = frozenset(options.without_patch)
-        server = CloudServer(options.port, state, cache, options.concurrency, left_out)
+        server = CloudServer(
+            options.port, state, cache, options.concurrency, options.largest_memory_mb, left_out
+        )
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: server.stop())
         if options.watch_stdin:
@@ -151,6 +160,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache-dir", type=Path, help="unzipped packages; default: in the state directory")
     parser.add_argument(
         "--concurrency", type=int, default=DEFAULT_CONCURRENCY, help="concurrent Lambda executions"
+    )
+    parser.add_argument(
+        "--largest-memory-mb",
+        type=int,
+        default=LARGEST_MEMORY_MB,
+        help="memory that a function may have; 3008 in an account that is new to Lambda",
     )
     parser.add_argument(
         "--without-patch", action="append", default=[], help="leave out a change to moto: for tests"
