@@ -31,7 +31,7 @@ def install(tool: tuple[str, str]) -> Path:
 
 
 def python_on_path(version: str) -> str:
-    """Return a PATH on which the embedded cloud finds a Python; where none runs here, it is installed once."""
+    """Return a PATH on which the embedded cloud finds a Python, which is installed where none runs here."""
     inherited = os.environ.get("PATH", os.defpath)
     home = CHECKOUT / "build" / "pythons"
     if not list(home.glob(f"cpython-{version}*")):

@@ -1,4 +1,4 @@
-"""How much of Lambda's limit on unzipped code the functions take that `sam build` made, their layers included.
+"""How much of Lambda's limit on unzipped code each function that `sam build` made takes, with its layers.
 
 ``python -m workflows.built_sizes [FOLDER]``; exit code 1 where one takes more than there is room for.
 """
@@ -54,8 +54,8 @@ class BuiltFunction:
     def __str__(self) -> str:
         layers = "".join(f" + {name} {size / _MIB:.1f}" for name, size in sorted(self.layers.items()))
         return (
-            f"{self.logical_id}: {self.code_bytes / _MIB:.1f}{layers} = {self.total_bytes / _MIB:.1f} MiB unzipped, "
-            f"of Lambda's {LIMIT_BYTES / _MIB:.0f}"
+            f"{self.logical_id}: {self.code_bytes / _MIB:.1f}{layers} = "
+            f"{self.total_bytes / _MIB:.1f} MiB unzipped, of Lambda's {LIMIT_BYTES / _MIB:.0f}"
         )
 
 

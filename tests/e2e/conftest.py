@@ -21,7 +21,7 @@ NEW_ACCOUNT_MEMORY_MB = 3008
 
 @pytest.fixture(scope="session")
 def account() -> Iterator[EmbeddedCloud]:
-    """A cloud with the limits of an account that is new to Lambda, where the template's default Python runs."""
+    """A cloud with the limits of an account new to Lambda, where the template's default Python runs."""
     path = official_tools.python_on_path(DEFAULT_RUNTIME.removeprefix("python"))
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("PATH", path)

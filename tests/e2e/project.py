@@ -38,8 +38,12 @@ REPORTER = """
 import importlib, os, sys
 
 def handler(event, context):
-    found = {name: importlib.import_module(name).__file__ for name in event["modules"]}
-    return {"version": list(sys.version_info[:2]), "path": sys.path, "modules": found, "environment": dict(os.environ)}
+    return {
+        "version": list(sys.version_info[:2]),
+        "path": sys.path,
+        "modules": {name: importlib.import_module(name).__file__ for name in event["modules"]},
+        "environment": dict(os.environ),
+    }
 """
 
 
@@ -130,7 +134,7 @@ class Project:
 def run_and_compare(
     tools: Tools, outputs: Mapping[str, str], folder: Path, seed: int = 0, **fields: Any
 ) -> dict[str, Any]:
-    """Start an execution by hand, and hold all of its predictions to plain scipy's; what the execution put out.
+    """Start an execution by hand, and hold all of its predictions to plain scipy's; what it put out.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ def converse(
     Parameters
     ----------
     answers
-        What to type where a question contains the key; Return alone, which takes the default, everywhere else.
+        What to type where a question contains the key; elsewhere Return alone, which takes the default.
 
     Returns
     -------

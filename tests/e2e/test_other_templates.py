@@ -108,7 +108,7 @@ def names_of_topics(tools: Tools) -> set[str]:
 
 def ask(account: EmbeddedCloud, tools: Tools, outputs: dict[str, str], who: str) -> Any:
     """Send a message; what the function that it reaches writes."""
-    # AWS CLI 1 sends SQS commands to the service itself, whatever AWS_ENDPOINT_URL says; not with this option.
+    # AWS CLI 1 sends SQS commands to AWS, whatever AWS_ENDPOINT_URL says; this option it heeds.
     endpoint = ("--endpoint-url", tools.cloud["AWS_ENDPOINT_URL"])
     tools.aws(*endpoint, "sqs", "send-message", "--queue-url", outputs["WorkUrl"], "--message-body", who)
     return json.loads(wait_until(lambda: objects(account, outputs["DoneName"]).get(who), 30))

@@ -1,6 +1,6 @@
 """Cloud Control's GetResource for function URLs, which SAM CLI asks for every function that it lists.
 
-docs.aws.amazon.com/cloudcontrolapi/latest/APIReference/API_GetResource.html; moto has nothing of Cloud Control.
+docs.aws.amazon.com/cloudcontrolapi/latest/APIReference/API_GetResource.html; moto has no Cloud Control.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class EmbeddedCloud:
         concurrency
             Lambda executions that the account may have at once; 10 where it is new to Lambda.
         largest_memory_mb
-            Memory that the account may give a function: as much as there is by default, 3,008 where it is new.
+            Memory that the account may give a function: 3,008 where it is new to Lambda.
         server_options
             More arguments of ``python -m workflows.embedded_cloud``.
 

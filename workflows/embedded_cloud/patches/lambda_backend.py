@@ -85,7 +85,7 @@ def refuse_runtimes_that_do_not_run_here(_context: CloudContext) -> None:
 
 
 def refuse_more_memory_than_the_account_may_have(context: CloudContext) -> None:
-    """Lambda refuses a function with more memory than the account's limit: 3,008 MB where it is new to Lambda."""
+    """Lambda refuses a function with more memory than the account may have; moto refuses none."""
     original_create = LambdaBackend.create_function
     original_update = LambdaFunction.update_configuration
 
@@ -225,7 +225,7 @@ def layer_versions_go_with_their_stack(_context: CloudContext) -> None:
 
 
 def permissions_have_a_physical_id(_context: CloudContext) -> None:
-    """Every resource of a stack has a physical id, which `sam list resources` prints; moto's permissions have none."""
+    """Every resource of a stack has a physical id, for `sam list resources`; moto's permissions have none."""
     original = Permission.create_from_cloudformation_json.__func__
 
     def create(
