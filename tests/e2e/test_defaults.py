@@ -1,4 +1,4 @@
-"""The files as they are, no parameter given, in an account new to Lambda: build, deploy, list, run, delete."""
+"""The files as they are, no parameter given, in an account new to Lambda: build, deploy, run, delete."""
 
 from __future__ import annotations
 

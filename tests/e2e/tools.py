@@ -52,7 +52,7 @@ class Tools:
         return done.stdout + done.stderr
 
     def sam_in_terminal(self, *arguments: str, folder: Path, answers: Mapping[str, str]) -> str:
-        """Run SAM CLI in a terminal; a question is answered by the first key that it contains, or by Return."""
+        """Run SAM CLI in a terminal; a question gets the answer whose key it contains, else Return."""
         said, code = terminal.converse(
             [self.sam_bin / "sam", *arguments], folder, self.environment(), answers
         )
