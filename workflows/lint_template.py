@@ -1,7 +1,8 @@
 """cfn-lint on template.yaml, and on what AWS makes of it: loops expanded, SAM transformed.
 
 Its own rules and those of cfn-lint-serverless, which are AWS's advice for Lambda and what calls it.
-``python -m workflows.lint_template [TEMPLATE] [--keep FILE]``; prints the findings, exit code 1 where there are any.
+``python -m workflows.lint_template [TEMPLATE] [--keep FILE]``; prints the findings, exit code 1 where there
+are any.
 """
 
 from __future__ import annotations
@@ -31,20 +32,20 @@ FEW_SLOTS = {"Slots": "0,1"}
 SERVERLESS_RULES = "cfn_lint_serverless.rules"
 
 WAIVED = {
-    # A queue for dead letters: a message that is not received in time belongs to a run that has failed for want of
-    # it, and whose worker says so; nobody could make use of it later.
+    # A queue for dead letters: a message that is not received in time belongs to a run that has failed for
+    # want of it, and whose worker says so; nobody could make use of it later.
     "ES6000": ("SlotQueue*",),
-    # The same for subscriptions. SNS tries to deliver to a queue for 23 days; only a queue that is gone, or whose
-    # policy forbids it, loses a message, and then the receiving worker fails the run.
+    # The same for subscriptions. SNS tries to deliver to a queue for 23 days; only a queue that is gone, or
+    # whose policy forbids it, loses a message, and then the receiving worker fails the run.
     "ES7000": ("SlotSubscription*",),
-    # A queue for events that did not reach Finish: EventBridge tries for an hour. What Finish would have released
-    # ends by itself, a lease with its function's time, a message after an hour, and nobody would read the queue.
+    # A queue for events that did not reach Finish: EventBridge tries for an hour. What Finish would have
+    # released ends by itself, a lease with its function's time, a message after an hour.
     "ES4000": ("StoppedRule",),
     # Where Finish, called by that rule, fails: Lambda calls it twice more; for the rest, as above.
     "ES1007": ("StoppedRulePermission",),
-    # Log groups with a retention: each function has one, and names it in LoggingConfig, which the rule does not look
-    # at; it compares names, and not those that a function of a parameter makes. tests/workflows/test_template.py
-    # holds every function to a log group with a retention.
+    # Log groups with a retention: each function has one, and names it in LoggingConfig, which the rule does
+    # not look at: it wants /aws/lambda/ and the function's own Ref. tests/workflows/test_template.py holds every
+    # function to a log group with a retention.
     "WS1004": ("*Function",),
 }
 """Rules of cfn-lint-serverless that are not kept, with the logical ids where they are not, and why."""

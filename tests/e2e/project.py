@@ -81,11 +81,11 @@ class Project:
         shutil.copytree(self.folder / ".aws-sam", folder / ".aws-sam", copy_function=os.link)
         return Project.copy(self.tools, folder, stack, self.parameters)
 
-    def build(self, *arguments: str) -> str:
-        """Run `sam build` as the README says for these parameters."""
+    def build(self, *arguments: str, **more: str) -> str:
+        """Run `sam build` as the README says for these parameters, with ``more`` in the environment."""
         named = {"Runtime": "RUNTIME", "Architecture": "ARCHITECTURE"}
         variables = {named[name]: value for name, value in self.parameters.items() if name in named}
-        return self.sam("build", *self._overrides({}), *arguments, variables=variables)
+        return self.sam("build", *self._overrides({}), *arguments, variables=variables | more)
 
     def deploy(self, *, answers: str = "", fails: bool = False, **changed: str) -> str:
         """Run `sam deploy`, with parameters that this deployment changes."""
