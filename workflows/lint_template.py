@@ -44,8 +44,8 @@ WAIVED = {
     # Where Finish, called by that rule, fails: Lambda calls it twice more; for the rest, as above.
     "ES1007": ("StoppedRulePermission",),
     # Log groups with a retention: each function has one, and names it in LoggingConfig, which the rule does
-    # not look at: it wants /aws/lambda/ and the function's own Ref. tests/workflows/test_template.py holds every
-    # function to a log group with a retention.
+    # not look at: it wants /aws/lambda/ and the function's own Ref. tests/workflows/test_template.py holds
+    # every function to a log group with a retention.
     "WS1004": ("*Function",),
 }
 """Rules of cfn-lint-serverless that are not kept, with the logical ids where they are not, and why."""
