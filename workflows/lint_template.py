@@ -36,19 +36,31 @@ WAIVED = {
     # want of it, and whose worker says so; nobody could make use of it later.
     "ES6000": ("SlotQueue*",),
     # The same for subscriptions. SNS tries to deliver to a queue for 23 days; only a queue that is gone, or
-    # whose policy forbids it, loses a message, and then the receiving worker fails the run.
-    "ES7000": ("SlotSubscription*",),
+    # whose policy forbids it, loses a message, and then the receiving worker fails the run. A mail that can't be
+    # delivered tells of what lies in the bucket all the same.
+    "ES7000": ("SlotSubscription*", "NotificationSubscription"),
     # A queue for events that did not reach Finish: EventBridge tries for an hour. What Finish would have
-    # released ends by itself, a lease with its function's time, a message after an hour.
-    "ES4000": ("StoppedRule",),
-    # Where Finish, called by that rule, fails: Lambda calls it twice more; for the rest, as above.
-    "ES1007": ("StoppedRulePermission",),
+    # released ends by itself, a lease with its function's time, a message after an hour. Of an upload it tries to
+    # tell for a day; of a run's end, which the bucket has too, for an hour.
+    "ES4000": ("StoppedRule", "UploadRule", "NotificationRule"),
+    # Where Finish, called by that rule, fails: Lambda calls it twice more; for the rest, as above. Intake has such
+    # a destination where there are notifications, in an Fn::If, which the rule does not look into.
+    "ES1007": ("StoppedRulePermission", "UploadRulePermission"),
     # Log groups with a retention: each function has one, and names it in LoggingConfig, which the rule does
     # not look at: it wants /aws/lambda/ and the function's own Ref. tests/workflows/test_template.py holds
     # every function to a log group with a retention.
     "WS1004": ("*Function",),
 }
 """Rules of cfn-lint-serverless that are not kept, with the logical ids where they are not, and why."""
+
+EVERYTHING_ON = {
+    "AutoModel": "s3://bucket/models/mine/",
+    "NotificationEmail": "someone@example.com",
+    "Notifications": "true",
+    "ScheduleExpression": "rate(1 day)",
+    "StartOnUpload": "true",
+}
+"""What is off by default. checkov passes over what a condition leaves out under the parameters' defaults."""
 
 _LOCAL = {
     "AWS::Serverless::Function": "CodeUri",
@@ -86,6 +98,15 @@ def transformed(template: Path = TEMPLATE, parameters: Mapping[str, str] | None 
     return result
 
 
+def everything_on(document: dict[str, Any]) -> dict[str, Any]:
+    """A transformed template whose defaults leave nothing out."""
+    parameters = {
+        name: parameter | ({"Default": EVERYTHING_ON[name]} if name in EVERYTHING_ON else {})
+        for name, parameter in document["Parameters"].items()
+    }
+    return document | {"Parameters": parameters}
+
+
 def findings(template: Path, transformed_to: Path, waived: Mapping[str, Sequence[str]] = WAIVED) -> list[str]:
     """What cfn-lint says of a template, and of what it is transformed to, a line each.
 
@@ -96,7 +117,8 @@ def findings(template: Path, transformed_to: Path, waived: Mapping[str, Sequence
     waived
         Rules, with patterns of the logical ids where they are not kept.
     """
-    transformed_to.write_text(json.dumps(transformed(template, FEW_SLOTS), indent=1), encoding="utf-8")
+    document = everything_on(transformed(template, FEW_SLOTS))
+    transformed_to.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return [
         f"{where}:{match.linenumber}: {match.rule.id} {match.message}"
         for where, path in ((template.name, template), (f"{template.name}, transformed", transformed_to))

@@ -56,26 +56,42 @@ def deployed_cloud(
     CloudError
         If it does not start, or the template does not deploy.
     """
-    template = template_path()
+    template_path()
     output.say("starting the embedded cloud")
     with _told():
         cloud = EmbeddedCloud.start(state_dir, port, cache_dir=_CACHE)
     try:
         output.say("deploying template.yaml (the first time, this builds the Lambda layer)")
-        # The SAM translator takes half a second to import.
-        from workflows.embedded_cloud.deploy import deploy
-
-        with _told("template.yaml did not deploy to the embedded cloud: "):
-            outputs = deploy(
-                cloud.endpoint_url,
-                template,
-                STACK_NAME,
-                _parameters() | dict(parameters or {}),
-                cache_dir=_CACHE,
-            )
-        yield cloud, Stack.of_outputs(STACK_NAME, outputs, Clients.connect(cloud.environment()))
+        yield cloud, deploy_stack(cloud, STACK_NAME, parameters)
     finally:
         cloud.stop()
+
+
+def deploy_stack(cloud: EmbeddedCloud, name: str, parameters: Mapping[str, str] | None = None) -> Stack:
+    """Deploy the template to a running cloud, or update the stack of that name.
+
+    Parameters
+    ----------
+    parameters
+        Of the template, other than its defaults.
+
+    Raises
+    ------
+    CloudError
+        If the template does not deploy.
+    """
+    # The SAM translator takes half a second to import.
+    from workflows.embedded_cloud.deploy import deploy
+
+    with _told("template.yaml did not deploy to the embedded cloud: "):
+        outputs = deploy(
+            cloud.endpoint_url,
+            template_path(),
+            name,
+            _parameters() | dict(parameters or {}),
+            cache_dir=_CACHE,
+        )
+    return Stack.of_outputs(name, outputs, Clients.connect(cloud.environment()))
 
 
 def _parameters() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from moto.awslambda.models import lambda_backends
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
+from moto.logs.models import LogGroup, logs_backends
 from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
@@ -78,7 +79,13 @@ class ResourceModel(CloudFormationModel):  # type: ignore[misc]
 
     @classmethod
     def create_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_kwargs: Any
+        cls,
+        resource_name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+        /,
+        **_kwargs: Any,
     ) -> ResourceModel:
         """Make the resource."""
         return cls(
@@ -93,6 +100,7 @@ class ResourceModel(CloudFormationModel):  # type: ignore[misc]
         cloudformation_json: Any,
         account_id: str,
         region_name: str,
+        /,
     ) -> ResourceModel:
         """Replace the resource by its new self."""
         cls.delete_from_cloudformation_json(
@@ -104,7 +112,7 @@ class ResourceModel(CloudFormationModel):  # type: ignore[misc]
 
     @classmethod
     def delete_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, /
     ) -> None:
         """Delete the resource."""
         properties = cloudformation_json.get("Properties", {})
@@ -197,6 +205,32 @@ def s3_bucket_policy(_context: CloudContext) -> None:
     _define(BucketPolicy)
 
 
+def log_groups_change_their_retention(_context: CloudContext) -> None:
+    """A log group's retention and tags change in its place; moto has no update, and events would be lost."""
+
+    def update(
+        _cls: Any,
+        original_resource: Any,
+        _name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region: str,
+    ) -> Any:
+        backend, properties = logs_backends[account_id][region], cloudformation_json["Properties"]
+        days = properties.get("RetentionInDays")
+        if days is None:
+            backend.delete_retention_policy(original_resource.name)
+        else:
+            backend.put_retention_policy(original_resource.name, int(days))
+        before = list(backend.list_tags_log_group(original_resource.name))
+        backend.untag_log_group(original_resource.name, before)
+        tags = {tag["Key"]: tag["Value"] for tag in properties.get("Tags", [])}
+        backend.tag_log_group(original_resource.name, tags)
+        return original_resource
+
+    LogGroup.update_from_cloudformation_json = classmethod(update)
+
+
 def lambda_event_invoke_config(_context: CloudContext) -> None:
     """AWS::Lambda::EventInvokeConfig: how often an asynchronous invocation is tried again."""
 
@@ -252,8 +286,7 @@ def accept_inert_resources(_context: CloudContext) -> None:
     classes: dict[str, type[ResourceModel]] = {}
 
     def resource_class_from_type(resource_type: str) -> Any:
-        known = resource_type in parsing.get_model_map() or resource_type in parsing.NULL_MODELS
-        if known or resource_type.startswith("Custom::"):
+        if resource_type in parsing.get_model_map():
             return original(resource_type)
         if resource_type not in classes:
             _log.warning("%s has no effect in the embedded cloud", resource_type)
@@ -271,7 +304,13 @@ class InertResource(ResourceModel):
 
     @classmethod
     def create_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_kwargs: Any
+        cls,
+        resource_name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+        /,
+        **_kwargs: Any,
     ) -> ResourceModel:
         """Keep the properties, for Fn::GetAtt."""
         properties = dict(cloudformation_json["Properties"])
@@ -293,6 +332,7 @@ PATCHES = (
     sns_topic_policy,
     sqs_queue_policy,
     s3_bucket_policy,
+    log_groups_change_their_retention,
     lambda_event_invoke_config,
     lambda_alias,
     accept_inert_resources,
