@@ -36,15 +36,15 @@ WAIVED = {
     # want of it, and whose worker says so; nobody could make use of it later.
     "ES6000": ("SlotQueue*",),
     # The same for subscriptions. SNS tries to deliver to a queue for 23 days; only a queue that is gone, or
-    # whose policy forbids it, loses a message, and then the receiving worker fails the run. A mail that can't be
-    # delivered tells of what lies in the bucket all the same.
+    # whose policy forbids it, loses a message, and then the receiving worker fails the run. A mail that can't
+    # be delivered tells of what lies in the bucket all the same.
     "ES7000": ("SlotSubscription*", "NotificationSubscription"),
     # A queue for events that did not reach Finish: EventBridge tries for an hour. What Finish would have
-    # released ends by itself, a lease with its function's time, a message after an hour. Of an upload it tries to
-    # tell for a day; of a run's end, which the bucket has too, for an hour.
+    # released ends by itself, a lease with its function's time, a message after an hour. Of an upload it
+    # tries to tell for a day; of a run's end, which the bucket has too, for an hour.
     "ES4000": ("StoppedRule", "UploadRule", "NotificationRule"),
-    # Where Finish, called by that rule, fails: Lambda calls it twice more; for the rest, as above. Intake has such
-    # a destination where there are notifications, in an Fn::If, which the rule does not look into.
+    # Where Finish, called by that rule, fails: Lambda calls it twice more; for the rest, as above. Intake has
+    # such a destination where there are notifications, in an Fn::If, which the rule does not look into.
     "ES1007": ("StoppedRulePermission", "UploadRulePermission"),
     # Log groups with a retention: each function has one, and names it in LoggingConfig, which the rule does
     # not look at: it wants /aws/lambda/ and the function's own Ref. tests/workflows/test_template.py holds

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
+from scipy import sparse
 
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
@@ -127,8 +128,8 @@ class Project:
 
     def _overrides(self, changed: Mapping[str, str]) -> tuple[str, ...]:
         values = {**self.parameters, **changed}
-        given = " ".join(f"{name}={value}" for name, value in values.items())
-        return ("--parameter-overrides", given) if values else ()
+        given = (f"{name}='{value}'" if " " in value else f"{name}={value}" for name, value in values.items())
+        return ("--parameter-overrides", *given) if values else ()
 
 
 def run_and_compare(
@@ -141,24 +142,38 @@ def run_and_compare(
     fields
         Of the run's input, beside the model and the samples; none is what a person types into the console.
     """
-    bucket = outputs["BucketName"]
-    matrix = batches.blobs(400, 16, seed=seed)
-    batch = batches.write_npz(folder / f"{seed}.npz", matrix)
-    tools.aws("s3", "cp", batch, f"s3://{bucket}/inputs/{batch.name}")
-    request = {
-        "model": f"s3://{bucket}/models/mine/",
-        "input": f"s3://{bucket}/inputs/{batch.name}",
-        **fields,
-    }
+    matrix, address = upload(tools, outputs, folder, "inputs/", seed)
+    request = {"model": model_address(outputs), "input": address, **fields}
     machine = ("--state-machine-arn", outputs["StateMachineArn"])
     started = tools.asked("stepfunctions", "start-execution", *machine, "--input", json.dumps(request))
     summary = tools.finished(started["executionArn"])
+    compare(tools, summary, matrix, folder)
+    return summary
+
+
+def model_address(outputs: Mapping[str, str]) -> str:
+    """Where the model lies that the tests upload."""
+    return f"s3://{outputs['BucketName']}/models/mine/"
+
+
+def upload(
+    tools: Tools, outputs: Mapping[str, str], folder: Path, prefix: str, seed: int
+) -> tuple[sparse.csr_array, str]:
+    """Upload generated samples; the samples and their address."""
+    matrix = batches.blobs(400, 16, seed=seed)
+    batch = batches.write_npz(folder / f"{seed}.npz", matrix)
+    address = f"s3://{outputs['BucketName']}/{prefix}{batch.name}"
+    tools.aws("s3", "cp", batch, address)
+    return matrix, address
+
+
+def compare(tools: Tools, summary: Mapping[str, Any], matrix: sparse.csr_array, folder: Path) -> None:
+    """Hold what a run wrote to plain scipy's: predictions, and every bit of activations if it has them."""
     rows = list(csv.DictReader(io.StringIO(tools.aws("s3", "cp", summary["predictions"], "-"))))
     plain = plain_scipy(open_source(SOURCE), matrix)
     assert [int(row["argmax"]) for row in rows] == plain.argmax(axis=1).tolist()
     assert [int(row["nonzero"]) for row in rows] == np.count_nonzero(plain, axis=1).tolist()
-    if fields.get("activations"):
+    if summary.get("activations"):
         tools.aws("s3", "cp", summary["activations"], folder / "activations.safetensors")
         found = load_file(folder / "activations.safetensors")["activations"]
         assert found.tobytes() == np.ascontiguousarray(plain, dtype=np.float32).tobytes()
-    return summary

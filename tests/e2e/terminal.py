@@ -15,7 +15,7 @@ QUESTION = re.compile(r"[\]?]: ?$")
 """How a question ends that waits for an answer: "Stack Name [lamella]: "."""
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_LIMIT_S = 120.0
+_LIMIT_S = 300.0
 
 
 def converse(

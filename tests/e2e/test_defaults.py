@@ -41,7 +41,7 @@ def deployed(account: EmbeddedCloud, project: Project, model: Path) -> Iterator[
     project.tools.aws("s3", "cp", "--recursive", model, f"s3://{outputs['BucketName']}/models/mine/")
     yield outputs
     project.delete()
-    assert remains(account) == {"buckets": [outputs["BucketName"]]}, "only the user's data is kept"
+    assert remains(account) == {}
     assert wait_for_no_processes(account) == set()
 
 
@@ -121,5 +121,4 @@ def test_guided(
     outputs = other.outputs()
     assert outputs["SlotNumbers"] == "0,1"
     other.delete()
-    assert named(remains(account), "guided") == {"buckets": [outputs["BucketName"]]}
-    account.client("s3").delete_bucket(Bucket=outputs["BucketName"])
+    assert named(remains(account), "guided") == {}

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.project import LOCAL_RUNTIME, Project, run_and_compare
+from tests.cloud.helpers import wait_until
+from tests.e2e.project import (
+    LOCAL_RUNTIME,
+    Project,
+    compare,
+    model_address,
+    run_and_compare,
+    upload,
+)
 from tests.e2e.remains import named, remains, wait_for_no_processes
 from workflows.embedded_cloud import EmbeddedCloud
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 MARK = "Changed"
+DAILY = "inputs/daily/"
+DAY_S = 86_400.0
 BROKEN = """
 Transform: AWS::Serverless-2016-10-31
 Resources:
@@ -38,7 +49,7 @@ def deployed(account: EmbeddedCloud, project: Project, model: Path) -> Iterator[
     project.tools.aws("s3", "cp", "--recursive", model, f"s3://{outputs['BucketName']}/models/mine/")
     yield outputs
     project.delete()
-    assert named(remains(account), "end-to-end") == {"buckets": [outputs["BucketName"]]}
+    assert remains(account) == {}
     assert wait_for_no_processes(account) == set()
 
 
@@ -61,7 +72,14 @@ def test_update(deployed: dict[str, str], project: Project, tmp_path: Path) -> N
 
     add_a_state(project.folder / "workflows" / "inference.asl.json")
     project.build()
-    project.deploy(Slots="0,1,2,3", WorkerTimeout="300")
+    project.deploy(
+        Slots="0,1,2,3",
+        WorkerTimeout="300",
+        AutoModel=model_address(deployed),
+        AutoOptions='{"strategy": "serial", "activations": true}',
+        ScheduleExpression="rate(1 day)",
+        SchedulePrefix=DAILY,
+    )
     assert project.outputs() == {**deployed, "SlotNumbers": "0,1,2,3"}
     machine = ("--state-machine-arn", deployed["StateMachineArn"])
     described = tools.asked("stepfunctions", "describe-state-machine", *machine)
@@ -75,6 +93,29 @@ def test_update(deployed: dict[str, str], project: Project, tmp_path: Path) -> N
     history = tools.asked("stepfunctions", "get-execution-history", "--execution-arn", last)
     entered = [each.get("stateEnteredEventDetails", {}).get("name") for each in history["events"]]
     assert MARK in entered
+
+
+def test_the_schedule_starts_a_run_of_each_new_input_once(
+    account: EmbeddedCloud, deployed: dict[str, str], project: Project, tmp_path: Path
+) -> None:
+    tools = project.tools
+    matrix, _ = upload(tools, deployed, tmp_path, DAILY, seed=3)
+    before = executions(project, deployed)
+    account.advance(DAY_S)
+    (started,) = wait_until(lambda: executions(project, deployed) - before, 30)
+    summary = tools.finished(started)
+    assert summary["activations"]
+    compare(tools, summary, matrix, tmp_path)
+    account.advance(DAY_S)
+    time.sleep(3)  # as long as the first took to start, and more
+    assert executions(project, deployed) == before | {started}
+
+
+def executions(project: Project, outputs: dict[str, str]) -> set[str]:
+    """ARNs of all executions."""
+    machine = ("--state-machine-arn", outputs["StateMachineArn"])
+    listed = project.tools.asked("stepfunctions", "list-executions", *machine)
+    return {each["executionArn"] for each in listed["executions"]}
 
 
 def test_a_failed_update_is_rolled_back_with_its_reason(

@@ -19,7 +19,7 @@ LARGEST_MEMORY_MB = 10_240
 
 @dataclass(frozen=True)
 class CloudContext:
-    """The cloud's address, logs, functions, limits, what carries its events, where custom resources answer."""
+    """The cloud's address, logs, functions, limits, what carries events, where custom resources answer."""
 
     endpoint_url: str
     log_directory: Path
