@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lamella.client import Stack
+from lamella.client import Stack, upload_model
 from model_prep.readers import open_source
 from model_prep.writer import write_model
+from tests.integration.stacks import put_stack
 from workflows.cli.cloud import deployed_cloud
 from workflows.cli.console import Output
 from workflows.embedded_cloud import EmbeddedCloud
@@ -29,6 +31,24 @@ def cloud(deployment: tuple[EmbeddedCloud, Stack]) -> EmbeddedCloud:
 @pytest.fixture(scope="session")
 def stack(deployment: tuple[EmbeddedCloud, Stack]) -> Stack:
     return deployment[1]
+
+
+@pytest.fixture(scope="session")
+def everything_on(cloud: EmbeddedCloud, alive_model: Path) -> Stack:
+    """Another stack on the same cloud, with everything that is off by default."""
+    from workflows.lint_template import EVERYTHING_ON  # whose imports take seconds
+
+    address = upload_model(put_stack(cloud, "everything"), alive_model)
+    options = json.dumps({"strategy": "serial", "activations": True})
+    return put_stack(cloud, "everything", **(EVERYTHING_ON | {"AutoModel": address, "AutoOptions": options}))
+
+
+@pytest.fixture(scope="session")
+def alive_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network, 256 neurons and 4 layers, in which no sample dies."""
+    out = tmp_path_factory.mktemp("alive") / "model"
+    write_model(open_source("alive:256x4"), out)
+    return out
 
 
 @pytest.fixture(scope="session")

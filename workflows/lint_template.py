@@ -54,11 +54,18 @@ WAIVED = {
 """Rules of cfn-lint-serverless that are not kept, with the logical ids where they are not, and why."""
 
 EVERYTHING_ON = {
+    "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:operators",
+    "Alarms": "true",
     "AutoModel": "s3://bucket/models/mine/",
+    "Dashboard": "true",
+    "DataBuckets": "their-data",
+    "KmsKeyArns": "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
     "NotificationEmail": "someone@example.com",
     "Notifications": "true",
     "ScheduleExpression": "rate(1 day)",
     "StartOnUpload": "true",
+    "VpcSecurityGroupIds": "sg-0123456789abcdef0",
+    "VpcSubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
 }
 """What is off by default. checkov passes over what a condition leaves out under the parameters' defaults."""
 

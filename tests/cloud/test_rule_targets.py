@@ -75,6 +75,8 @@ EVENT = {
         ({"parts": {"name": [{"exists": False}]}}, False),
         ({"empty": [{"exists": True}]}, False),
         ({"dotted.key": ["yes"]}, True),
+        ({"dotted": {"key": ["yes"]}}, True),
+        ({"parts.name": ["two"]}, True),
         ({"parts": {"name": ["two"]}}, True),
         ({"parts": {"name": ["three"]}}, False),
         ({"ip": [{"cidr": "10.0.0.0/16"}]}, True),
@@ -102,6 +104,13 @@ def test_patterns(detail: dict[str, Any], expected: bool) -> None:
         {"detail": {"n": [{"exists": "yes"}]}},
         {"detail": {"n": [{"anything-but": {"numeric": ["=", 1]}}]}},
         {"detail": {"n": [{"wildcard": "a**"}]}},
+        {"detail": {"n": [{"prefix": ["a", "b"]}]}},
+        {"detail": {"n": [{"anything-but": None}]}},
+        {"detail": {"n": [{"anything-but": ["a", 1]}]}},
+        {"detail": {"n": [{"anything-but": {"prefix": ""}}]}},
+        {"detail": {"n": [{"cidr": "10.0.0/8"}]}},
+        {"detail": {"n": [{"numeric": [">", 0, ">", 1]}]}},
+        {"detail": {"n": [{"numeric": [">", 5, "<", 1]}]}},
     ],
 )
 def test_refused_patterns(pattern: dict[str, Any]) -> None:
@@ -121,6 +130,7 @@ def test_match_patterns_as_aws_does(cloud: EmbeddedCloud) -> None:
 
 
 VALUES = {
+    "ready": True,
     "instance": "i-01",
     "state": 'RUN"NING\n',
     "n": 3,
@@ -134,16 +144,23 @@ VALUES = {
     [
         ('"instance <instance> is in <n>"', '"instance i-01 is in 3"'),
         ('"instance \\"<instance>\\" is up"', '"instance \\"i-01\\" is up"'),
-        ('{"i": <instance>, "n": <n>, "s": <state>}', '{"i": "i-01", "n": 3, "s": "RUN\\"NING\\n"}'),
-        ('{"i": "<instance>", "t": "is \\"<instance>\\""}', '{"i": "i-01", "t": "is \\"i-01\\""}'),
-        ('{"o": <object>, "l": [9, <list>]}', '{"o": {"a":"b","c":[1]}, "l": [9, ["x","y"]]}'),
+        ('{"i": <instance>, "n": <n>, "s": <state>}', '{"i":"i-01","n":3,"s":"RUN\\"NING\\n"}'),
+        ('{"i": "<instance>", "t": "is \\"<instance>\\""}', '{"i":"i-01","t":"is \\"i-01\\""}'),
+        ('{"o": <object>, "l": [9, <list>]}', '{"o":{"a":"b","c":[1]},"l":[9,["x","y"]]}'),
         ('"<object> and <list>"', '"{a:b,c:[1]} and [x,y]"'),
         ('"Run <instance> ended."\n"It said: <state>"', '"Run i-01 ended."\n"It said: RUN"NING\n"'),
-        ('{"gone": <missing>, "text": "<missing>!"}', '{"gone": "", "text": "!"}'),
+        ('{"gone": <missing>, "text": "<missing>!"}', '{"gone":"","text":"!"}'),
+        ('"<missing> and <ready>"', '" and true"'),
     ],
 )
 def test_templates(template: str, expected: str) -> None:
     assert fill(template, VALUES) == expected
+
+
+@pytest.mark.parametrize("template", ['{"o": "<object>"}', '{"s": "<state>"}', '{"i": <instance>'])
+def test_templates_that_do_not_give_json(template: str) -> None:
+    with pytest.raises(ValueError, match="line 1"):
+        fill(template, VALUES)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
@@ -209,9 +226,36 @@ def test_every_rule_and_target_gets_its_own(cloud: EmbeddedCloud) -> None:
         "version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"
     }  # fmt: skip
     del event["detail"]
+    event["detailType"] = event.pop("detail-type")
     assert json.loads(shaped["Body"]) == {"was": event}
     assert fixed["Body"] == "as it is"
     assert receive(cloud, off, WaitTimeSeconds=0) == []
+
+
+def test_refuse_inputs_of_targets_as_aws_does(cloud: EmbeddedCloud) -> None:
+    arn = queue_arn(make_queue(cloud))
+    with pytest.raises(ClientError, match="Only one of Input, InputPath, or InputTransformer"):
+        put_rule(cloud, [{"Arn": arn, "Input": "1", "InputPath": "$"}])
+    transformer = {"InputPathsMap": {"a": "$.a"}, "InputTemplate": '"<a> <b> <aws.events.rule-name>"'}
+    with pytest.raises(ClientError, match="contains invalid placeholder b"):
+        put_rule(cloud, [{"Arn": arn, "InputTransformer": transformer}])
+
+
+def test_what_is_no_json_but_should_be_is_given_up(cloud: EmbeddedCloud) -> None:
+    dead, url = make_queue(cloud), make_queue(cloud)
+    transformer = {"InputPathsMap": {"why": "$.detail.why"}, "InputTemplate": '{"why": "<why>"}'}
+    target = {
+        "Arn": queue_arn(url),
+        "InputTransformer": transformer,
+        "DeadLetterConfig": {"Arn": queue_arn(dead)},
+    }
+    _, source = put_rule(cloud, [target])
+    put_event(cloud, source, why='it said "no"')
+    put_event(cloud, source, why="plain")
+    assert [message["Body"] for message in receive(cloud, url)] == ['{"why":"plain"}']
+    (message,) = receive(cloud, dead)
+    assert message["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "INVALID_JSON"
+    assert json.loads(message["Body"])["detail"] == {"why": 'it said "no"'}
 
 
 def test_a_function_that_fails_is_invoked_again(cloud: EmbeddedCloud) -> None:

@@ -342,6 +342,65 @@ def test_rules_fire_on_schedule(scheduled_cloud: EmbeddedCloud) -> None:
     events.delete_rule(Name=rule)
 
 
+def test_rules_of_stacks_change_in_place(scheduled_cloud: EmbeddedCloud) -> None:
+    cloud = scheduled_cloud
+    first, second = make_queue(cloud), make_queue(cloud)
+
+    def template(url: str, **properties: Any) -> dict[str, Any]:
+        targets = [{"Id": url.rsplit("/", 1)[1], "Arn": queue_arn(url)}]
+        rule = resource("AWS::Events::Rule", ScheduleExpression="rate(1 hour)", Targets=targets, **properties)
+        return {"Resources": {"R": rule}}
+
+    stack = create_stack(cloud, template(first))["StackName"]
+    cloud.advance(HOUR / 2)
+    update_stack(cloud, stack, template(second))
+    cloud.advance(HOUR / 2)
+    assert (len(bodies(cloud, first)), len(bodies(cloud, second))) == (0, 1)
+    update_stack(cloud, stack, template(second, State="DISABLED"))
+    cloud.advance(HOUR)
+    assert bodies(cloud, second) == []
+    assert delete_stack(cloud, stack)["StackStatus"] == "DELETE_COMPLETE"
+
+
+def test_universal_targets(scheduled_cloud: EmbeddedCloud) -> None:
+    cloud = scheduled_cloud
+    url, dead = make_queue(cloud), make_queue(cloud)
+    machine = make_machine(cloud, one_state({"Type": "Pass", "End": True}))
+    at = (cloud.now() + timedelta(minutes=5)).strftime("at(%Y-%m-%dT%H:%M:%S)")
+    universal = "arn:aws:scheduler:::aws-sdk:"
+    message = {"QueueUrl": url, "MessageBody": "<aws.scheduler.scheduled-time>"}
+    later = {
+        "Name": unique("made"),
+        "ScheduleExpression": "rate(1 day)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": queue_arn(url), "RoleArn": ROLE, "Input": "made by a schedule"},
+    }
+    for operation, request in (
+        ("sqs:sendMessage", message),
+        ("sfn:startExecution", {"StateMachineArn": machine}),
+        ("scheduler:createSchedule", later),
+        ("sqs:noSuchOperation", {}),
+    ):
+        schedule(
+            cloud,
+            at,
+            universal + operation,
+            target={
+                "Input": json.dumps(request),
+                "RetryPolicy": {"MaximumRetryAttempts": 0},
+                "DeadLetterConfig": {"Arn": queue_arn(dead)},
+            },
+        )
+    cloud.advance(10 * MINUTE)
+    found = bodies(cloud, url)
+    wait_until(lambda: found.extend(bodies(cloud, url)) or len(found) == 2)
+    assert "made by a schedule" in found
+    assert cloud.client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
+    (refused,) = receive(cloud, dead)
+    assert refused["MessageAttributes"]["TARGET_ARN"]["StringValue"].endswith("noSuchOperation")
+    cloud.client("scheduler").delete_schedule(Name=later["Name"])
+
+
 def test_a_year_fires_a_sane_number_of_times(scheduled_cloud: EmbeddedCloud) -> None:
     cloud = scheduled_cloud
     url = make_queue(cloud)

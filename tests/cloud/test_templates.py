@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.cloud.helpers import (
+    RUNTIME,
     change,
     create_stack,
     execute,
@@ -108,6 +109,20 @@ def test_transform_templates(cloud: EmbeddedCloud) -> None:
     client.update_stack(StackName=name, UsePreviousTemplate=True, Parameters=parameters)
     settled(cloud, name)
     assert queues_of(cloud, name) == {"a", "c"}
+
+
+def test_policies_of_aws_in_serverless_functions(cloud: EmbeddedCloud) -> None:
+    policies = ["AWSXRayDaemonWriteAccess", "AmazonS3ReadOnlyAccess"]
+    code = {"InlineCode": "def handler(event, context):\n    return 1\n", "Handler": "index.handler"}
+    function = resource("AWS::Serverless::Function", Runtime=RUNTIME, Policies=policies, **code)
+    template = {
+        "Transform": "AWS::Serverless-2016-10-31",
+        "Resources": {"F": function},
+        "Outputs": {"Role": {"Value": {"Ref": "FRole"}}},
+    }
+    role = create_stack(cloud, template)["Outputs"]["Role"]
+    found = cloud.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    assert {each["PolicyName"] for each in found} >= set(policies)
 
 
 @pytest.mark.parametrize(

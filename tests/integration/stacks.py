@@ -17,10 +17,15 @@ from workflows.embedded_cloud.deploy import delete
 SLOTS = "0,1,2,3"
 
 
+def put_stack(cloud: EmbeddedCloud, name: str, **parameters: str) -> Stack:
+    """Deploy the template under a name, or update the stack that has it."""
+    return deploy_stack(cloud, name, parameters)
+
+
 @contextmanager
 def stack_of(cloud: EmbeddedCloud, name: str, **parameters: str) -> Iterator[Stack]:
     """A stack of few slots; whatever the test did with it, it and its bucket are gone afterwards."""
-    stack = deploy_stack(cloud, name, {"Slots": SLOTS} | parameters)
+    stack = put_stack(cloud, name, **{"Slots": SLOTS} | parameters)
     try:
         yield stack
     finally:

@@ -429,3 +429,33 @@ def test_every_parameter_is_in_a_group_and_in_the_readme(template: dict[str, Any
     assert sorted(grouped) == sorted(template["Parameters"])
     assert set(interface["ParameterLabels"]) == set(template["Parameters"])
     assert [name for name in template["Parameters"] if f"`{name}`" not in readme] == []
+
+
+def test_a_start_that_failed_for_good_is_told_where_anything_is(resources: dict[str, dict[str, Any]]) -> None:
+    config = resources["IntakeInvokeConfig"]["Properties"]
+    condition, told, nothing = config["DestinationConfig"]["Fn::If"]
+
+    assert config["MaximumRetryAttempts"] == 2
+    assert (condition, nothing) == ("Notifies", {"Ref": "AWS::NoValue"})
+    assert told == {"OnFailure": {"Destination": {"Ref": "NotificationTopic"}}}
+
+
+def test_only_the_rule_publishes_notifications_and_in_words(resources: dict[str, dict[str, Any]]) -> None:
+    allow, deny = resources["NotificationTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    rule = resources["NotificationRule"]["Properties"]
+    (target,) = rule["Targets"]
+
+    assert allow["Principal"] == {"Service": "events.amazonaws.com"}
+    assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["NotificationRule", "Arn"]}}}
+    assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    # A service can't use AWS's own key of SNS.
+    assert "KmsMasterKeyId" not in resources["NotificationTopic"]["Properties"]
+    assert rule["EventPattern"]["detail"] == {
+        "stateMachineArn": [{"Ref": "StateMachine"}],
+        "status": ["SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"],
+    }
+    assert target["Arn"] == {"Ref": "NotificationTopic"}
+    lines = target["InputTransformer"]["InputTemplate"]["Fn::Sub"].splitlines()
+    assert all(line.startswith('"') and line.endswith('"') and line.count('"') == 2 for line in lines)
+    named = {name for line in lines for name in re.findall(r"<(\w+)>", line)}
+    assert named == set(target["InputTransformer"]["InputPathsMap"])

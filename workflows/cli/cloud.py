@@ -16,7 +16,7 @@ from workflows.embedded_cloud.launcher import EmbeddedCloud
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STACK_NAME = "lamella"
-_CACHE = CHECKOUT / "build" / "embedded_cloud"
+CACHE = CHECKOUT / "build" / "embedded_cloud"
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -59,7 +59,7 @@ def deployed_cloud(
     template_path()
     output.say("starting the embedded cloud")
     with _told():
-        cloud = EmbeddedCloud.start(state_dir, port, cache_dir=_CACHE)
+        cloud = EmbeddedCloud.start(state_dir, port, cache_dir=CACHE)
     try:
         output.say("deploying template.yaml (the first time, this builds the Lambda layer)")
         yield cloud, deploy_stack(cloud, STACK_NAME, parameters)
@@ -88,14 +88,20 @@ def deploy_stack(cloud: EmbeddedCloud, name: str, parameters: Mapping[str, str] 
             cloud.endpoint_url,
             template_path(),
             name,
-            _parameters() | dict(parameters or {}),
-            cache_dir=_CACHE,
+            local_parameters() | dict(parameters or {}),
+            cache_dir=CACHE,
         )
     return Stack.of_outputs(name, outputs, Clients.connect(cloud.environment()))
 
 
-def _parameters() -> dict[str, str]:
-    """The template's parameters: functions run here, under the Python that runs this."""
+def local_parameters() -> dict[str, str]:
+    """The template's parameters: functions run here, under the Python that runs this.
+
+    Raises
+    ------
+    InputError
+        If Lambda has no such processor.
+    """
     machine = platform.machine().lower()
     if machine not in _ARCHITECTURES:
         raise InputError(f"Lambda has no architecture like this machine's ({machine}): use x86_64 or arm64")

@@ -36,7 +36,7 @@ def runs(
 ) -> None:
     """List a stack's latest runs, whoever started them."""
     found = recent_runs(_reached(stack), limit)
-    Output(json).result({"runs": [asdict(run) for run in found]}, tables.runs_table(found))
+    Output(json).result({"runs": [asdict(run) for run in found]}, tables.runs_lines(found))
 
 
 def fetch(

@@ -56,27 +56,27 @@ def run_table(answer: Mapping[str, Any]) -> Table:
     return pairs(f"run {answer['run_id']}", rows)
 
 
-def runs_table(runs: Sequence[PastRun]) -> Table:
-    """Runs, one a line; times are this machine's."""
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column("run", no_wrap=True)
-    for name in ("status", "started"):
-        table.add_column(name)
-    table.add_column("seconds", justify="right")
-    table.add_column("strategy")
-    for name in ("workers", "cost"):
-        table.add_column(name, justify="right")
+def runs_lines(runs: Sequence[PastRun]) -> str:
+    """Runs, one a line; times are this machine's.
+
+    Not a table, which a narrow terminal would cut: ids are to be copied.
+    """
+    rows = [("run", "status", "started", "seconds", "strategy", "workers", "cost")]
     for run in runs:
-        table.add_row(
-            Text(run.run_id),
-            run.status,
-            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started_s)),
-            f"{run.seconds:,.1f}" if run.seconds is not None else "",
-            run.strategy or "",
-            f"{run.workers:,}" if run.workers is not None else "",
-            usd(run.cost_usd) if run.cost_usd is not None else "",
-        )
-    return table
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started_s))
+        seconds = f"{run.seconds:.1f}" if run.seconds is not None else ""
+        workers = f"{run.workers}" if run.workers is not None else ""
+        cost = usd(run.cost_usd) if run.cost_usd is not None else ""
+        rows.append((run.run_id, run.status, started, seconds, run.strategy or "", workers, cost))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    to_the_right = {3, 5, 6}
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if k in to_the_right else text.ljust(width)
+            for k, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def usage_table(usage: Mapping[str, Mapping[str, float]]) -> Table:

@@ -24,9 +24,34 @@ _ABSENT = object()
 
 
 def matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-    """Tell whether an event, as JSON has it, matches a checked pattern."""
+    """Tell whether an event, as JSON has it, matches a checked pattern.
+
+    AWS knows no difference between a key with a dot and a key within a key.
+    """
+    return _matches(_nested(pattern), _nested(event))
+
+
+def _nested(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_nested(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    nested: dict[str, Any] = {}
+    for key, inner in value.items():
+        *outer, last = key.split(".")
+        into = nested
+        for name in outer:
+            into = into.setdefault(name, {})
+            if not isinstance(into, dict):
+                break
+        else:
+            into[last] = _nested(inner)
+    return nested
+
+
+def _matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
     return all(
-        any(matches(each, event) for each in wanted)
+        any(_matches(each, event) for each in wanted)
         if _is_or(name, wanted)
         else _field_matches(wanted, event.get(name, _ABSENT))
         for name, wanted in pattern.items()
@@ -75,7 +100,7 @@ def _field_matches(wanted: Any, found: Any) -> bool:
     if isinstance(wanted, dict):
         # A list of objects matches if one of them does; where nothing is, a field may be asked not to exist.
         children = found if isinstance(found, list) else [found]
-        return any(matches(wanted, each if isinstance(each, dict) else {}) for each in children or [{}])
+        return any(_matches(wanted, each if isinstance(each, dict) else {}) for each in children or [{}])
     values = [_ABSENT] if found is _ABSENT else list(_leaves(found))
     return any(_condition_matches(condition, values) for condition in wanted)
 
@@ -168,7 +193,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "cidr": _cidr,
     "anything-but": _anything_but,
 }
-_TEXT_OPERATORS = ("prefix", "suffix", "equals-ignore-case", "wildcard", "cidr")
+_TEXT_OPERATORS = ("prefix", "suffix", "equals-ignore-case", "wildcard")
 
 
 def _listed(argument: Any) -> list[Any]:
@@ -188,26 +213,45 @@ def _check_condition(field: str, condition: Any) -> None:
             raise ValueError("exists match pattern must be either true or false.")
     elif name == "numeric":
         _check_numeric(argument)
-    elif name == "anything-but" and isinstance(argument, dict):
-        if len(argument) != 1 or next(iter(argument)) not in _TEXT_OPERATORS[:4]:
-            raise ValueError("anything-but takes values, prefix, suffix, equals-ignore-case or wildcard")
-        _check_condition(field, argument)
     elif name == "anything-but":
-        if not _listed(argument) or any(isinstance(each, (dict, list)) for each in _listed(argument)):
-            raise ValueError("anything-but takes values, not objects or nothing")
+        _check_anything_but(argument)
+    elif name == "cidr":
+        try:
+            ipaddress.ip_network(str(argument), strict=False)
+        except ValueError as error:
+            raise ValueError(f"Malformed CIDR: {error}") from error
     elif name in _TEXT_OPERATORS:
-        if (
-            name in ("prefix", "suffix")
-            and isinstance(argument, dict)
-            and set(argument) == {"equals-ignore-case"}
-        ):
+        folded = name in ("prefix", "suffix") and isinstance(argument, dict)
+        if folded and set(argument) == {"equals-ignore-case"}:
             argument = argument["equals-ignore-case"]
-        if not _listed(argument) or not all(isinstance(each, str) for each in _listed(argument)):
-            raise ValueError(f"{name} match pattern must be a string")
-        if name == "wildcard" and any("**" in each for each in _listed(argument)):
-            raise ValueError("Consecutive wildcard characters")
+        _check_text(name, argument)
     else:
         raise ValueError(f"Unrecognized match type {name}")
+
+
+def _check_anything_but(argument: Any) -> None:
+    if isinstance(argument, dict):
+        ((name, texts),) = argument.items() if len(argument) == 1 else ((None, None),)
+        if name not in _TEXT_OPERATORS:
+            raise ValueError("anything-but takes values, prefix, suffix, equals-ignore-case or wildcard")
+        for text in _listed(texts) or [None]:
+            _check_text(name, text)
+            if name in ("prefix", "suffix") and not text:
+                raise ValueError(f"Null {name} not allowed")
+        return
+    kinds = {str if isinstance(each, str) else float for each in _listed(argument)}
+    known = all(
+        isinstance(each, (str, int, float)) and not isinstance(each, bool) for each in _listed(argument)
+    )
+    if len(kinds) != 1 or not known:
+        raise ValueError("anything-but takes strings or numbers, not both, and nothing else")
+
+
+def _check_text(name: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"{name} match pattern must be a string")
+    if name == "wildcard" and "**" in text:
+        raise ValueError("Consecutive wildcard characters")
 
 
 def _check_numeric(argument: Any) -> None:
@@ -219,3 +263,7 @@ def _check_numeric(argument: Any) -> None:
         known = isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
         if not known or abs(number) > _LARGEST_NUMBER:
             raise ValueError(f"Value of {sign} must be numeric and between -5e9 and 5e9")
+    if len(argument) == 4:
+        lower, bottom, upper, top = argument
+        if not (lower in (">", ">=") and upper in ("<", "<=") and bottom < top):
+            raise ValueError("Bad numeric range: a lower bound comes before a larger upper bound")

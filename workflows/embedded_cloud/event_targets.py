@@ -13,6 +13,7 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
+from workflows.embedded_cloud import universal_targets
 from workflows.embedded_cloud.invocation import Invocation
 from workflows.embedded_cloud.lambda_functions import LambdaFunctions
 from workflows.embedded_cloud.scheduler import Scheduler
@@ -20,6 +21,8 @@ from workflows.embedded_cloud.scheduler import Scheduler
 LONGEST_RETRY_WAIT_S = 600.0
 SERVICES = ("lambda", "states", "sns", "sqs")
 """Whose resources :meth:`EventTargets.send` reaches, and event buses."""
+JSON_SERVICES = ("lambda", "states", "events", "scheduler")
+"""Services, as the ARNs of targets name them, that take nothing but JSON."""
 
 
 class TargetError(Exception):
@@ -60,15 +63,18 @@ GiveUp = Callable[[TargetError, int, str | None], None]
 
 
 class EventTargets:
-    """Reaches functions, state machines, topics, queues and event buses.
+    """Reaches functions, state machines, topics, queues and event buses, and operations of any service.
 
     Parameters
     ----------
+    endpoint_url
+        The cloud's own address.
     scheduler
         Waits between attempts, by the cloud's clock.
     """
 
-    def __init__(self, functions: LambdaFunctions, scheduler: Scheduler) -> None:
+    def __init__(self, endpoint_url: str, functions: LambdaFunctions, scheduler: Scheduler) -> None:
+        self._endpoint_url = endpoint_url
         self._functions = functions
         self._scheduler = scheduler
 
@@ -87,10 +93,12 @@ class EventTargets:
         """
         arn = str(target["Arn"])
         _, _, service, region, account, resource = arn.split(":", 5)
-        if service in ("lambda", "states", "events"):
+        if service in JSON_SERVICES:
             _check_json(payload)
         try:
-            if service == "lambda":
+            if arn.startswith(universal_targets.PREFIX):
+                universal_targets.call(self._endpoint_url, arn, payload)
+            elif service == "lambda":
                 name, _, qualifier = resource.removeprefix("function:").partition(":")
                 function = lambda_backends[account][region].get_function(name, qualifier or None)
                 self._functions.invoke_async(function, Invocation(payload.encode()))
@@ -120,6 +128,8 @@ class EventTargets:
         policy: RetryPolicy,
         give_up: GiveUp,
         final: Collection[str],
+        *,
+        outside: bool = False,
     ) -> None:
         """Make attempts, with growing pauses by the cloud's clock, until one succeeds or the policy ends.
 
@@ -132,6 +142,8 @@ class EventTargets:
             None if the error is final.
         final
             Codes of errors that are not tried again.
+        outside
+            Whether an attempt may wait for the scheduler, as one over HTTP may: it gets a thread of its own.
         """
         began_s = self._scheduler.clock.now()
 
@@ -147,9 +159,15 @@ class EventTargets:
                 elif self._scheduler.clock.now() + wait_s - began_s > policy.maximum_event_age_s:
                     give_up(error, number - 1, "MaximumEventAgeInSeconds")
                 else:
-                    self._scheduler.later(wait_s, lambda: run(number + 1))
+                    self._scheduler.later(wait_s, lambda: begin(number + 1))
 
-        run(1)
+        def begin(number: int) -> None:
+            if outside:
+                self._scheduler.outside(lambda: run(number))
+            else:
+                run(number)
+
+        begin(1)
 
     def bury(self, target: Mapping[str, Any], body: str, attributes: Mapping[str, str]) -> None:
         """Send what no attempt delivered to the DeadLetterConfig's queue of a target, if it has one."""

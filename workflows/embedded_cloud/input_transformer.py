@@ -28,6 +28,11 @@ def target_input(
         As PutTargets takes it: with Input, InputPath, InputTransformer or none of them.
     event
         As moto keeps it: ``time`` may be in seconds since the epoch, ``ingestion-time`` may be there.
+
+    Raises
+    ------
+    ValueError
+        If an InputTemplate that looks like JSON does not give JSON.
     """
     if "Input" in target:
         return str(target["Input"])
@@ -43,7 +48,11 @@ def target_input(
         "aws.events.rule-arn": rule_arn,
         "aws.events.rule-name": rule_name,
         "aws.events.event.ingestion-time": _iso(ingested) if ingested is not None else event.get("time"),
-        "aws.events.event": {name: value for name, value in event.items() if name != "detail"},
+        "aws.events.event": {
+            name if name != "detail-type" else "detailType": value
+            for name, value in event.items()
+            if name != "detail"
+        },
         "aws.events.event.json": event,
     }
     return fill(transformer["InputTemplate"], values)
@@ -60,15 +69,28 @@ def event_as_sent(event: Mapping[str, Any]) -> dict[str, Any]:
 def fill(template: str, values: Mapping[str, Any]) -> str:
     """Fill the <placeholders> of an InputTemplate.
 
-    Outside of quotation marks a value becomes JSON. Inside of them a text is put in as it is, not escaped,
-    and an object or a list without its quotation marks. Everything else of the template stays: quotation
-    marks, line breaks and backslashes too. A value that the event does not have leaves "" or nothing.
+    Outside of quotation marks a value becomes JSON. Inside of them a text is put in as it is, not escaped.
+    A template that begins as a JSON object must be JSON in the end, and is minified. Of any other, made of
+    quoted lines, everything else stays: quotation marks, line breaks and backslashes too; an object or a list
+    is put in without its quotation marks. What the event does not have leaves "" or nothing.
+
+    Raises
+    ------
+    ValueError
+        If JSON should have come out and did not.
     """
+    is_json = template.lstrip().startswith(("{", "["))
     pieces = _QUOTED.split(template)
     for index, piece in enumerate(pieces):
-        write = _in_text if index % 2 else _json
+        write = (_in_json_text if is_json else _in_text) if index % 2 else _json
         pieces[index] = _PLACEHOLDER.sub(lambda match, to=write: to(values.get(match[1], "")), piece)
-    return "".join(pieces)
+    filled = "".join(pieces)
+    return _json(json.loads(filled)) if is_json else filled
+
+
+def placeholders(template: str) -> set[str]:
+    """Return the names between < and > in an InputTemplate, those of AWS left out."""
+    return {name for name in _PLACEHOLDER.findall(template) if not name.startswith("aws.events.")}
 
 
 def value_at(event: Any, path: str) -> Any:
@@ -100,6 +122,10 @@ def _children(value: Any) -> list[Any]:
 
 def _in_text(value: Any) -> str:
     return value if isinstance(value, str) else _json(value).replace('"', "")
+
+
+def _in_json_text(value: Any) -> str:
+    return value if isinstance(value, str) else _json(value)
 
 
 def _json(value: Any) -> str:

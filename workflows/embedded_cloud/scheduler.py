@@ -15,6 +15,7 @@ from workflows.embedded_cloud.schedule_expressions import Timetable
 MOST_FIRED_AT_ONCE = 1_000
 """Due times of one schedule that one move of the clock fires; those after them are skipped."""
 _LONGEST_SLEEP_S = 1.0
+_LONGEST_WAIT_S = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Scheduler:
         self._pending: dict[str, _Pending] = {}
         self._once: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
+        self._outside: list[threading.Thread] = []
         self._changed = threading.Condition(threading.RLock())
         self._closed = False
 
@@ -86,6 +88,14 @@ class Scheduler:
         with self._changed:
             heapq.heappush(self._once, (self.clock.now() + delay_s, next(self._numbers), action))
             self._changed.notify_all()
+
+    def outside(self, action: Callable[[], None]) -> None:
+        """Call ``action`` in a thread where it may wait for the scheduler; :meth:`advance` waits for it."""
+        thread = threading.Thread(target=_run_logged, args=(action, "target"), daemon=True)
+        with self._changed:
+            self._outside = [each for each in self._outside if each.is_alive()]
+            self._outside.append(thread)
+            thread.start()
 
     def refresh(self) -> None:
         """Look at the schedules: count for those that are new or changed, forget those that are gone."""
@@ -115,7 +125,10 @@ class Scheduler:
             self.refresh()
             self.clock.advance(seconds)
             self._fire_due()
-            return self.clock.now()
+            outside = list(self._outside)
+        for thread in outside:
+            thread.join(_LONGEST_WAIT_S)
+        return self.clock.now()
 
     def _run(self) -> None:
         with self._changed:

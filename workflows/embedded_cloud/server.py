@@ -128,7 +128,7 @@ class CloudServer:
             self.log_directory,
             functions,
             self._scheduler,
-            EventTargets(functions, self._scheduler),
+            EventTargets(endpoint_url, functions, self._scheduler),
             EventBus(),
             inbox,
             largest_memory_mb,

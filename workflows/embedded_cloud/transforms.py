@@ -134,4 +134,7 @@ def _managed_policies() -> dict[str, str]:
     """Names of AWS managed policies → ARNs, for SAM's Policies property."""
     from moto.iam.aws_managed_policies import aws_managed_policies_data  # 10 MB
 
-    return {name: policy["Arn"] for name, policy in json.loads(aws_managed_policies_data).items()}
+    return {
+        name: f"arn:aws:iam::aws:policy{policy['Path']}{name}"
+        for name, policy in json.loads(aws_managed_policies_data).items()
+    }

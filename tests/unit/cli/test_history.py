@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
-from rich.console import Console
 
 from lamella.client import Clients, RunHandle, Stack
 from lamella.errors import CloudError, InputError
@@ -85,21 +84,19 @@ class TestRuns:
             with pytest.raises(CloudError, match="listing the runs of stack mine failed: AccessDenied"):
                 recent_runs(stack, 2)
 
-    def test_table(self) -> None:
-        console = Console(width=120)
-        with console.capture() as capture:
-            console.print(
-                tables.runs_table(
-                    [
-                        PastRun("[b]a", "SUCCEEDED", 0.0, 12.34, "rows", 8, 0.25),
-                        PastRun("b", "RUNNING", 0.0, None, None, None, None),
-                    ]
-                )
-            )
-        _, first, second = capture.get().splitlines()
+    def test_one_a_line(self) -> None:
+        long = "a-long-name-of-a-file-0123456789abcdef01234567"
+        head, first, second = tables.runs_lines(
+            [
+                PastRun("[b]a", "SUCCEEDED", 0.0, 12.34, "rows", 8, 0.25),
+                PastRun(long, "RUNNING", 0.0, None, None, None, None),
+            ]
+        ).splitlines()
+        assert head.split() == ["run", "status", "started", "seconds", "strategy", "workers", "cost"]
         assert first.split()[:2] == ["[b]a", "SUCCEEDED"]
         assert first.split()[4:] == ["12.3", "rows", "8", "$0.2500"]
-        assert second.split()[:2] == ["b", "RUNNING"]
+        assert second.split()[:2] == [long, "RUNNING"]
+        assert first.index("SUCCEEDED") == second.index("RUNNING") == head.index("status")
 
 
 class TestFind:

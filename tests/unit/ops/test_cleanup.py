@@ -92,7 +92,9 @@ def test_data_that_is_to_be_kept_stays_and_runs_are_told_to_end(
     assert (stack.running, stack.keys) == ([], {"models/m/manifest.json", RunKeys("running").abort})
 
 
-@pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"])
+@pytest.mark.parametrize(
+    "status", ["UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "CREATE_COMPLETE"]
+)
 def test_a_stack_that_stays_keeps_everything(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:

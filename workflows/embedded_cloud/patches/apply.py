@@ -11,6 +11,8 @@ from collections.abc import Callable
 from workflows.embedded_cloud.patches import (
     bucket_events,
     cloudformation_buckets,
+    cloudformation_messaging,
+    cloudformation_monitoring,
     cloudformation_parsing,
     cloudformation_resources,
     cloudformation_stacks,
@@ -37,6 +39,8 @@ PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *cloudformation_stacks.PATCHES,
     *cloudformation_resources.PATCHES,
     *cloudformation_buckets.PATCHES,
+    *cloudformation_messaging.PATCHES,
+    *cloudformation_monitoring.PATCHES,
     *custom_resources.PATCHES,
     *cloudformation_templates.PATCHES,
     *lambda_backend.PATCHES,

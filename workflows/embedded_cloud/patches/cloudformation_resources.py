@@ -170,6 +170,16 @@ def sns_topic_policy(_context: CloudContext) -> None:
                 backend.set_topic_attribute(arn, "policy", _as_text(wanted.properties["PolicyDocument"]))
             return wanted.name
 
+        @classmethod
+        def remove(cls, _physical_id: str, wanted: Wanted) -> None:
+            backend = sns_backends[wanted.account_id][wanted.region]
+            for arn in wanted.properties["Topics"]:
+                topic = backend.topics.get(arn)
+                if topic is not None:
+                    topic._policy_json = topic._create_default_topic_policy(
+                        wanted.region, wanted.account_id, topic.name
+                    )
+
     _define(TopicPolicy)
 
 
@@ -187,6 +197,14 @@ def sqs_queue_policy(_context: CloudContext) -> None:
                 sqs_backends[wanted.account_id][wanted.region].set_queue_attributes(queue, policy)
             return wanted.name
 
+        @classmethod
+        def remove(cls, _physical_id: str, wanted: Wanted) -> None:
+            queues = sqs_backends[wanted.account_id][wanted.region].queues
+            for url in wanted.properties["Queues"]:
+                queue = queues.get(str(url).rsplit("/", 1)[-1])
+                if queue is not None:
+                    queue.policy = None
+
     _define(QueuePolicy)
 
 
@@ -201,6 +219,10 @@ def s3_bucket_policy(_context: CloudContext) -> None:
             policy = _as_text(wanted.properties["PolicyDocument"]).encode()
             s3_backends[wanted.account_id]["aws"].put_bucket_policy(wanted.properties["Bucket"], policy)
             return str(wanted.properties["Bucket"])
+
+        @classmethod
+        def remove(cls, _physical_id: str, wanted: Wanted) -> None:
+            s3_backends[wanted.account_id]["aws"].delete_bucket_policy(wanted.properties["Bucket"])
 
     _define(BucketPolicy)
 
@@ -248,6 +270,11 @@ def lambda_event_invoke_config(_context: CloudContext) -> None:
             backend.put_function_event_invoke_config(wanted.properties["FunctionName"], config)
             return wanted.name
 
+        @classmethod
+        def remove(cls, _physical_id: str, wanted: Wanted) -> None:
+            backend = lambda_backends[wanted.account_id][wanted.region]
+            backend.delete_function_event_invoke_config(wanted.properties["FunctionName"])
+
     _define(EventInvokeConfig)
 
 
@@ -280,7 +307,7 @@ def lambda_alias(_context: CloudContext) -> None:
 def accept_inert_resources(_context: CloudContext) -> None:
     """A type that moto has no model of becomes a resource without effect, instead of a Ref to nothing.
 
-    What such a type does on AWS (alarms, dashboards, schedules) does not happen here; a warning says so.
+    What such a type does on AWS does not happen here; a warning says so.
     """
     original = parsing.resource_class_from_type
     classes: dict[str, type[ResourceModel]] = {}

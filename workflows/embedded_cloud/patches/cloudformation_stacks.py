@@ -21,11 +21,10 @@ from workflows.embedded_cloud.stacks.operations import (
     ROLLBACK,
     StackOperations,
     cancel,
-    provisioned_in,
-    target_of,
     wait_for,
 )
 from workflows.embedded_cloud.stacks.records import states_of
+from workflows.embedded_cloud.stacks.target import provisioned_in, target_of
 
 UPDATABLE = (
     "CREATE_COMPLETE",

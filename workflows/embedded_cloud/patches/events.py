@@ -14,7 +14,7 @@ from moto.events.responses import EventsHandler
 
 from workflows.embedded_cloud.event_patterns import check_pattern, matches
 from workflows.embedded_cloud.event_targets import SERVICES, RetryPolicy, TargetError
-from workflows.embedded_cloud.input_transformer import event_as_sent, target_input
+from workflows.embedded_cloud.input_transformer import event_as_sent, placeholders, target_input
 from workflows.embedded_cloud.patches.context import CloudContext
 from workflows.embedded_cloud.schedule_expressions import Timetable, parse_expression, parse_zone
 from workflows.embedded_cloud.scheduler import Scheduled
@@ -54,7 +54,7 @@ def rules_call_lambda_and_step_functions(context: CloudContext) -> None:
 def match_patterns_as_aws_does(_context: CloudContext) -> None:
     """Patterns match lists of objects, tell true from 1, are refused if AWS would; TestEventPattern works.
 
-    moto matches neither lists of objects nor keys with dots, and takes any unknown operator as a match.
+    moto matches no lists of objects, and takes any unknown operator as a match.
     """
 
     def matches_event(self: Any, event: dict[str, Any]) -> bool:
@@ -129,9 +129,48 @@ def rules_fire_on_schedule(context: CloudContext) -> None:
     context.scheduler.add_source(scheduled_rules)
 
 
-def _send(context: CloudContext, rule: Any, target: dict[str, Any], event: dict[str, Any]) -> None:
-    payload = target_input(target, event, rule.arn, rule.name)
+def refuse_inputs_of_targets_as_aws_does(_context: CloudContext) -> None:
+    """A target has one kind of input, and its template only placeholders that there are; moto takes any."""
+    original = EventsBackend.put_targets
 
+    def put_targets(self: Any, name: str, event_bus_arn: str | None, targets: list[dict[str, Any]]) -> Any:
+        for target in targets:
+            if len({"Input", "InputPath", "InputTransformer"} & set(target)) > 1:
+                raise ValidationException(
+                    "Only one of Input, InputPath, or InputTransformer must be provided for "
+                    f"target {target['Id']}."
+                )
+            transformer = target.get("InputTransformer") or {"InputTemplate": ""}
+            known = set(transformer.get("InputPathsMap") or {})
+            for unknown in sorted(placeholders(transformer["InputTemplate"]) - known):
+                raise ValidationException(
+                    f"InputTemplate for target {target['Id']} contains invalid placeholder {unknown}."
+                )
+        return original(self, name, event_bus_arn, targets)
+
+    EventsBackend.put_targets = put_targets
+
+
+def rules_of_stacks_change_in_place(_context: CloudContext) -> None:
+    """A rule that an update of its stack changes stays, and its rate goes on; moto makes another."""
+    original = Rule.update_from_cloudformation_json.__func__
+
+    def update(
+        cls: Any, rule: Any, new_name: str, resource_json: Any, account_id: str, region_name: str, /
+    ) -> Any:
+        properties = resource_json["Properties"]
+        bus = str(properties.get("EventBusName") or "default").rsplit("/", 1)[-1]
+        if (new_name, bus) != (rule.name, rule.event_bus_name):
+            return original(cls, rule, new_name, resource_json, account_id, region_name)
+        changed = cls.create_from_cloudformation_json(new_name, resource_json, account_id, region_name)
+        wanted = {target["Id"] for target in properties.get("Targets", [])}
+        changed.remove_targets([target["Id"] for target in changed.targets if target["Id"] not in wanted])
+        return changed
+
+    Rule.update_from_cloudformation_json = classmethod(update)
+
+
+def _send(context: CloudContext, rule: Any, target: dict[str, Any], event: dict[str, Any]) -> None:
     def give_up(error: TargetError, retries: int, exhausted: str | None) -> None:
         _log.warning("rule %s: %s: %s: %s", rule.name, target["Arn"], error.code, error)
         attributes = {
@@ -145,6 +184,11 @@ def _send(context: CloudContext, rule: Any, target: dict[str, Any], event: dict[
             attributes["EXHAUSTED_RETRY_CONDITION"] = exhausted
         context.targets.bury(target, json.dumps(event_as_sent(event)), attributes)
 
+    try:
+        payload = target_input(target, event, rule.arn, rule.name)
+    except ValueError as error:
+        give_up(TargetError("INVALID_JSON", "InvalidRequestContentException", str(error)), 0, None)
+        return
     context.targets.send_until_taken(
         lambda _number: context.targets.send(target, payload),
         RetryPolicy.of(target),
@@ -153,4 +197,10 @@ def _send(context: CloudContext, rule: Any, target: dict[str, Any], event: dict[
     )
 
 
-PATCHES = (match_patterns_as_aws_does, rules_call_lambda_and_step_functions, rules_fire_on_schedule)
+PATCHES = (
+    match_patterns_as_aws_does,
+    rules_call_lambda_and_step_functions,
+    rules_fire_on_schedule,
+    rules_of_stacks_change_in_place,
+    refuse_inputs_of_targets_as_aws_does,
+)

@@ -13,14 +13,14 @@ from moto.scheduler.exceptions import ScheduleGroupNotFound, ValidationException
 from moto.scheduler.models import EventBridgeSchedulerBackend, Schedule, scheduler_backends
 from moto.scheduler.responses import EventBridgeSchedulerResponse
 
+from workflows.embedded_cloud import universal_targets
 from workflows.embedded_cloud.clock import iso_time
-from workflows.embedded_cloud.event_targets import RetryPolicy, TargetError
+from workflows.embedded_cloud.event_targets import JSON_SERVICES, RetryPolicy, TargetError
 from workflows.embedded_cloud.patches.context import CloudContext
 from workflows.embedded_cloud.schedule_expressions import At, Timetable, parse_expression, parse_zone
 from workflows.embedded_cloud.scheduler import Scheduled
 
 _EARLIEST_START_S = 300
-_JSON_TARGETS = ("lambda", "states", "events")
 
 _log = logging.getLogger(__name__)
 
@@ -143,6 +143,7 @@ def _fire(context: CloudContext, backend: Any, schedule: Any, due_s: float) -> N
         RetryPolicy.of(target),
         give_up,
         final=("INVALID_JSON",),
+        outside=target["Arn"].startswith(universal_targets.PREFIX),
     )
 
 
@@ -178,7 +179,7 @@ def _check(given: dict[str, Any], now_s: float | None) -> None:
             raise ValidationException("The EndDate you specify must come after the StartDate.")
     target = given["target"]
     text = target.get("Input")
-    if text is not None and str(target["Arn"]).split(":")[2] in _JSON_TARGETS:
+    if text is not None and str(target["Arn"]).split(":")[2] in JSON_SERVICES:
         try:
             json.loads(text)
         except ValueError as error:

@@ -7,8 +7,8 @@ from typing import Any
 from moto.cloudformation.models import Change
 
 from workflows.embedded_cloud.stacks import provisioning
-from workflows.embedded_cloud.stacks.operations import Target, provisioned_in
 from workflows.embedded_cloud.stacks.schemas import requires_replacement
+from workflows.embedded_cloud.stacks.target import Target, provisioned_in
 
 
 def changes(stack: Any, target: Target) -> list[Change]:

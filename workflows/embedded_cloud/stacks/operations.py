@@ -13,17 +13,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from moto.cloudformation import parsing
-from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import OutputMap, ResourceMap
-
-from workflows.embedded_cloud.errors import EmbeddedCloudError
 from workflows.embedded_cloud.stacks import provisioning
 from workflows.embedded_cloud.stacks.cancellation import operate_under, raise_if_cancelled
-from workflows.embedded_cloud.stacks.dependencies import dependencies, last_first
-from workflows.embedded_cloud.stacks.failures import ResourceFailed, reason_of
+from workflows.embedded_cloud.stacks.dependencies import last_first
+from workflows.embedded_cloud.stacks.failures import reason_of
+from workflows.embedded_cloud.stacks.outputs import publish_outputs, withdraw_exports
 from workflows.embedded_cloud.stacks.provisioning import Place, Provisioned
-from workflows.embedded_cloud.stacks.records import STACK_TYPE, record_resource, record_stack, states_of
+from workflows.embedded_cloud.stacks.records import record_resource, record_stack, states_of
+from workflows.embedded_cloud.stacks.target import Target, provisioned_in, target_of
 
 _log = logging.getLogger(__name__)
 _INITIATED = "User Initiated"
@@ -36,78 +33,6 @@ class Operation:
 
     cancelled: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a stack is to become.
-
-    Attributes
-    ----------
-    resources
-        Moto's map: parameters, conditions and, once made, resources.
-    bodies
-        Parts of the template of resources that are to exist, in an order in which they can be made.
-    """
-
-    template: str
-    document: dict[str, Any]
-    parameters: dict[str, Any]
-    resources: Any
-    bodies: dict[str, dict[str, Any]]
-    depends_on: dict[str, set[str]]
-
-
-def target_of(stack: Any, template: str, parameters: dict[str, Any]) -> Target:
-    """Check a template for a stack.
-
-    Raises
-    ------
-    ValidationError
-        In CloudFormation's words.
-    """
-    document = stack.parse_template(template)
-    resources = ResourceMap(
-        stack.stack_id,
-        stack.name,
-        parameters,
-        stack.tags,
-        account_id=stack.account_id,
-        region_name=stack.region_name,
-        template=document,
-        cross_stack_resources=stack.cross_stack_resources,
-    )
-    resources.load()
-    conditions = dict(resources.lazy_condition_map)
-    bodies = {
-        name: body
-        for name, body in document["Resources"].items()
-        if "Condition" not in body or conditions[body["Condition"]]
-    }
-    for name, body in bodies.items():
-        _check_policies(name, body, resources)
-    known = set(document.get("Parameters") or {}) | set(document.get("Mappings") or {})
-    try:
-        graph = dependencies(bodies, known, conditions)
-    except EmbeddedCloudError as error:
-        raise ValidationError(message=str(error)) from error
-    return Target(template, document, parameters, resources, {name: bodies[name] for name in graph}, graph)
-
-
-def _check_policies(name: str, body: dict[str, Any], resources: Any) -> None:
-    for policy, allowed in provisioning.POLICIES.items():
-        value = parsing.clean_json(body.get(policy), resources)
-        if value is not None and value not in allowed:
-            raise ValidationError(
-                message=f"Template error: resource {name} has {policy} {value}, which is none of "
-                f"{', '.join(allowed)}"
-            )
-
-
-def provisioned_in(stack: Any) -> dict[str, Provisioned]:
-    """Return the resources that a stack has, by logical id."""
-    found: dict[str, Provisioned] = stack.__dict__.setdefault("provisioned", {})
-    return found
 
 
 def wait_for(stack: Any) -> None:
@@ -207,7 +132,7 @@ class StackOperations:
             for name in target.bodies:
                 raise_if_cancelled()
                 self._make(name, target)
-            self._publish_outputs(target)
+            publish_outputs(self._backend, self._stack, target)
         except Exception as error:
             self._creation_failed(error)
         else:
@@ -272,7 +197,7 @@ class StackOperations:
                     self._change(name, target, replaced)
                 else:
                     self._make(name, target)
-            self._publish_outputs(target)
+            publish_outputs(self._backend, self._stack, target)
         except Exception as error:
             self._update_failed(error, before, target)
             return
@@ -317,7 +242,7 @@ class StackOperations:
         try:
             new = self._restore(before)
             restored = target_of(stack, stack.template, stack.parameters)
-            self._publish_outputs(restored)
+            publish_outputs(self._backend, stack, restored)
             self._adopt(restored)
         except Exception as again:
             record_stack(stack, "UPDATE_ROLLBACK_FAILED", reason_of(again))
@@ -365,8 +290,7 @@ class StackOperations:
             record_stack(stack, "DELETE_FAILED", _undeleted(failures))
             return
         record_stack(stack, "DELETE_COMPLETE")
-        for name in [name for name, export in backend.exports.items() if export in stack.published_exports]:
-            del backend.exports[name]
+        withdraw_exports(backend, stack)
         for key, change_set in list(backend.change_sets.items()):
             if change_set.stack_id == stack.stack_id:
                 del backend.change_sets[key]
@@ -445,33 +369,6 @@ class StackOperations:
         stack.template, stack.template_dict = target.template, target.document
         stack.parameters, stack.resource_map = target.parameters, target.resources
 
-    def _publish_outputs(self, target: Target) -> None:
-        """Find what the stack puts out, now that its resources are there."""
-        stack, backend = self._stack, self._backend
-        outputs = OutputMap(target.resources, target.document, stack.stack_id)
-        for resource in self._resources.values():
-            target.resources._parsed_resources[resource.logical_id] = resource.model
-        values = [outputs[name] for name in outputs.outputs]
-        conditions = target.resources.lazy_condition_map
-        taken = [
-            (name, body)
-            for name, body in (target.document.get("Outputs") or {}).items()
-            if "Condition" not in body or conditions[body["Condition"]]
-        ]
-        shown = {**target.document, "Outputs": dict(taken)}
-        exports = OutputMap(target.resources, shown, stack.stack_id).exports
-        for export in exports:
-            other = backend.exports.get(export.name)
-            if other is not None and other.exporting_stack_id != stack.stack_id:
-                raise ResourceFailed(f"Export with name {export.name} is already exported by another stack")
-        for name in [
-            name for name, each in backend.exports.items() if each.exporting_stack_id == stack.stack_id
-        ]:
-            del backend.exports[name]
-        backend.exports.update({export.name: export for export in exports})
-        stack.published_exports = exports
-        stack.published_outputs = [each for each in values if each]
-
 
 def _fail(stack: Any, label: tuple[str, str], status: str, error: Exception) -> None:
     verb = status.removesuffix("_FAILED").lower()
@@ -487,6 +384,3 @@ def _stack_reason(error: Exception) -> str:
 def _undeleted(failures: dict[str, str]) -> str:
     names = ", ".join(failures)
     return f"The following resource(s) failed to delete: [{names}]. {'; '.join(failures.values())}"
-
-
-__all__ = ["DELETE", "DO_NOTHING", "ROLLBACK", "STACK_TYPE", "StackOperations", "Target", "target_of"]

@@ -10,8 +10,6 @@ from typing import Any
 from moto.cloudformation.models import Event
 from moto.core.utils import utcnow
 
-STACK_TYPE = "AWS::CloudFormation::Stack"
-
 
 @dataclass(frozen=True)
 class ResourceState:

@@ -13,6 +13,8 @@ from lamella.layout import RunKeys
 from lamella.leaving import end_workers
 from lamella.runtime import Runtime
 
+# How a stack's status begins that will be gone: an update, or its rollback, may delete this resource alone.
+GOING = ("DELETE", "ROLLBACK")
 # How long the bucket has to stay empty: a function that Step Functions no longer waits for may still write.
 QUIET_S = 5.0
 LOOK_S = 1.0
@@ -40,8 +42,6 @@ class CleanupProperties(BaseModel):
 def clean_up(stack: str, properties: CleanupProperties, runtime: Runtime) -> None:
     """Stop what runs, remove what runs made, and empty the bucket, if the stack itself is being deleted.
 
-    An update, or the rollback of one, may delete this resource alone: then nothing is done.
-
     Parameters
     ----------
     stack
@@ -53,7 +53,7 @@ def clean_up(stack: str, properties: CleanupProperties, runtime: Runtime) -> Non
         If S3 refuses to remove an object.
     """
     status = runtime.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
-    if status.startswith("UPDATE"):
+    if not status.startswith(GOING):
         runtime.logger.info("the stack stays: nothing is removed", status=status)
         return
     stopped = stop_runs(runtime, properties.StateMachineArn)
