@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.libraries import architectures
 from tests.e2e.project import ARCHITECTURE, DEFAULT_RUNTIME, Project, run_and_compare
 from tests.e2e.remains import lambda_processes, named, remains, wait_for_no_processes
 from tests.e2e.tools import Tools
@@ -45,8 +46,11 @@ def deployed(account: EmbeddedCloud, project: Project, model: Path) -> Iterator[
     assert wait_for_no_processes(account) == set()
 
 
-def test_sizes_are_under_the_limit_with_room(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_build_is_for_the_default_python_and_has_room(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     built = project.folder / ".aws-sam" / "build"
+    assert architectures(built, DEFAULT_RUNTIME) == {ARCHITECTURE}
     assert built_sizes.main([str(built)]) == 0
     said = capsys.readouterr().out
     functions = built_sizes.built_functions(built)
