@@ -9,7 +9,7 @@ CHECKOV := build/checkov/bin/checkov
 TRANSFORMED := build/transformed-template.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e lint format render lock clean
+.PHONY: help setup demo test e2e build lint format render lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,10 @@ test: $(READY) ## run every test but the slowest
 
 e2e: $(READY) ## deploy, run, update and delete with the official SAM and AWS command lines (minutes)
 	$(BIN)/python -m pytest tests/e2e
+
+build: $(READY) ## run `sam build` (AWS SAM CLI), and say how large each function is, unzipped, with its layer
+	PATH="$(CURDIR)/$(BIN):$$PATH" sam build
+	$(BIN)/python -m workflows.built_sizes
 
 lint: $(READY) $(VALIDATOR) $(CHECKOV) ## check style, types, imports, the template and the state machine
 	$(BIN)/ruff check $(SOURCES)

@@ -1,12 +1,14 @@
 """cfn-lint on template.yaml, and on what AWS makes of it: loops expanded, SAM transformed.
 
-``python -m workflows.lint_template [TEMPLATE] [--keep FILE]``; prints cfn-lint's findings, exit code 1 where
-there are any.
+Its own rules and those of cfn-lint-serverless, which are AWS's advice for Lambda and what calls it.
+``python -m workflows.lint_template [TEMPLATE] [--keep FILE]``; prints the findings, exit code 1 where there
+are any.
 """
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import sys
 import tempfile
@@ -15,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from cfnlint.api import lint  # type: ignore[import-untyped]
+from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]
+from cfnlint.rules import Match  # type: ignore[import-untyped]
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
@@ -26,6 +29,29 @@ TEMPLATE = Path(__file__).resolve().parent.parent / "template.yaml"
 REGION = "us-east-1"
 FEW_SLOTS = {"Slots": "0,1"}
 """All slots are alike; a few make for a quick lint."""
+SERVERLESS_RULES = "cfn_lint_serverless.rules"
+
+WAIVED = {
+    # A queue for dead letters: a message that is not received in time belongs to a run that has failed for
+    # want of it, and whose worker says so; nobody could make use of it later.
+    "ES6000": ("SlotQueue*",),
+    # The same for subscriptions. SNS tries to deliver to a queue for 23 days; only a queue that is gone, or
+    # whose policy forbids it, loses a message, and then the receiving worker fails the run. A mail that can't
+    # be delivered tells of what lies in the bucket all the same.
+    "ES7000": ("SlotSubscription*", "NotificationSubscription"),
+    # A queue for events that did not reach Finish: EventBridge tries for an hour. What Finish would have
+    # released ends by itself, a lease with its function's time, a message after an hour. Of an upload it
+    # tries to tell for a day; of a run's end, which the bucket has too, for an hour.
+    "ES4000": ("StoppedRule", "UploadRule", "NotificationRule"),
+    # Where Finish, called by that rule, fails: Lambda calls it twice more; for the rest, as above. Intake has
+    # such a destination where there are notifications, in an Fn::If, which the rule does not look into.
+    "ES1007": ("StoppedRulePermission", "UploadRulePermission"),
+    # Log groups with a retention: each function has one, and names it in LoggingConfig, which the rule does
+    # not look at: it wants /aws/lambda/ and the function's own Ref. tests/workflows/test_template.py holds
+    # every function to a log group with a retention.
+    "WS1004": ("*Function",),
+}
+"""Rules of cfn-lint-serverless that are not kept, with the logical ids where they are not, and why."""
 
 EVERYTHING_ON = {
     "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:operators",
@@ -88,21 +114,34 @@ def everything_on(document: dict[str, Any]) -> dict[str, Any]:
     return document | {"Parameters": parameters}
 
 
-def findings(template: Path, transformed_to: Path) -> list[str]:
+def findings(template: Path, transformed_to: Path, waived: Mapping[str, Sequence[str]] = WAIVED) -> list[str]:
     """What cfn-lint says of a template, and of what it is transformed to, a line each.
 
     Parameters
     ----------
     transformed_to
         Where to leave the latter.
+    waived
+        Rules, with patterns of the logical ids where they are not kept.
     """
     document = everything_on(transformed(template, FEW_SLOTS))
     transformed_to.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return [
         f"{where}:{match.linenumber}: {match.rule.id} {match.message}"
         for where, path in ((template.name, template), (f"{template.name}, transformed", transformed_to))
-        for match in lint(path.read_text(encoding="utf-8"), regions=[REGION])
+        for match in _lint(path)
+        if not _is_waived(match, waived)
     ]
+
+
+def _lint(path: Path) -> list[Match]:
+    config = ManualArgs(regions=[REGION], append_rules=[SERVERLESS_RULES])
+    return list(lint(path.read_text(encoding="utf-8"), config=config))
+
+
+def _is_waived(match: Match, waived: Mapping[str, Sequence[str]]) -> bool:
+    logical_id = str(match.path[1]) if len(match.path) > 1 else ""
+    return any(fnmatch.fnmatchcase(logical_id, pattern) for pattern in waived.get(match.rule.id, ()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

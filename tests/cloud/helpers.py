@@ -17,6 +17,7 @@ from workflows.embedded_cloud import EmbeddedCloud
 from workflows.embedded_cloud.interpreters import running_version
 
 SAMPLE = Path(__file__).parent / "sample"
+INLINE = Path(__file__).parent / "inline"
 RUNTIME = f"python{running_version()}"
 ROLE = "arn:aws:iam::123456789012:role/any"
 

@@ -589,3 +589,23 @@ def test_roles_keep_their_policies_as_json(cloud: EmbeddedCloud) -> None:
         Capabilities=["CAPABILITY_IAM"],
     )
     wait_until(lambda: allowed() == "s3:PutObject")
+
+
+def test_refuse_more_memory_than_the_account_may_have(cloud: EmbeddedCloud) -> None:
+    client = cloud.client("lambda")
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match="less than or equal to 10240"):
+        make_function(cloud, MemorySize=10_241)
+    make_function(cloud, MemorySize=10_240)
+
+
+def test_permissions_have_a_physical_id(cloud: EmbeddedCloud) -> None:
+    permission = resource(
+        "AWS::Lambda::Permission",
+        FunctionName=make_function(cloud),
+        Action="lambda:InvokeFunction",
+        Principal="events.amazonaws.com",
+    )
+    stack = create_stack(cloud, {"Resources": {"MayCall": permission}})
+    name = {"StackName": stack["StackName"]}
+    (told,) = cloud.client("cloudformation").describe_stack_resources(**name)["StackResources"]
+    assert told["PhysicalResourceId"].startswith(f"{stack['StackName']}-MayCall-")

@@ -90,6 +90,19 @@ def test_account_concurrency_limit(tmp_path: Path) -> None:
         wait_until(lambda: can_invoke(cloud, names[1]))
 
 
+def test_account_memory_limit(tmp_path: Path) -> None:
+    with EmbeddedCloud.start(tmp_path, largest_memory_mb=3008) as cloud:
+        client = cloud.client("lambda")
+        cloud.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")
+        name = make_function(cloud, MemorySize=3008)
+        refusal = "less than or equal to 3008"
+        with pytest.raises(client.exceptions.InvalidParameterValueException, match=refusal):
+            make_function(cloud, MemorySize=3009)
+        with pytest.raises(client.exceptions.InvalidParameterValueException, match=refusal):
+            client.update_function_configuration(FunctionName=name, MemorySize=10_240)
+        assert client.get_function_configuration(FunctionName=name)["MemorySize"] == 3008
+
+
 def can_invoke(cloud: EmbeddedCloud, name: str) -> bool:
     client = cloud.client("lambda", retries={"total_max_attempts": 1})
     try:

@@ -66,6 +66,7 @@ class EmbeddedCloud:
         *,
         cache_dir: Path | None = None,
         concurrency: int = 1000,
+        largest_memory_mb: int | None = None,
         server_options: Sequence[str] = (),
     ) -> EmbeddedCloud:
         """Start a cloud and wait until it answers.
@@ -79,7 +80,9 @@ class EmbeddedCloud:
         cache_dir
             Where deployment packages are unzipped; give one that lasts to unzip large layers only once.
         concurrency
-            Lambda executions that the account may have at once.
+            Lambda executions that the account may have at once; 10 where it is new to Lambda.
+        largest_memory_mb
+            Memory that the account may give a function: 3,008 where it is new to Lambda.
         server_options
             More arguments of ``python -m workflows.embedded_cloud``.
 
@@ -98,6 +101,8 @@ class EmbeddedCloud:
         command = [sys.executable, "-m", "workflows.embedded_cloud", "--watch-stdin"]
         command += ["--port", str(port), "--state-dir", str(state_dir), "--ready-file", str(ready_file)]
         command += ["--concurrency", str(concurrency), *server_options]
+        if largest_memory_mb is not None:
+            command += ["--largest-memory-mb", str(largest_memory_mb)]
         if cache_dir is not None:
             command += ["--cache-dir", str(cache_dir.resolve())]
         with (state_dir / "server.log").open("ab") as log:

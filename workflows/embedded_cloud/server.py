@@ -20,6 +20,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer
 
 from workflows.embedded_cloud.clock import Clock, ClockApi
+from workflows.embedded_cloud.cloud_control import CloudControlApi
 from workflows.embedded_cloud.cloudwatch import cloudwatch_sink
 from workflows.embedded_cloud.code_store import CodeStore
 from workflows.embedded_cloud.event_bus import EventBus
@@ -29,7 +30,7 @@ from workflows.embedded_cloud.lambda_functions import LambdaFunctions
 from workflows.embedded_cloud.lambda_service import LambdaService
 from workflows.embedded_cloud.messaging_api import MessagingApi
 from workflows.embedded_cloud.patches.apply import apply_all
-from workflows.embedded_cloud.patches.context import CloudContext
+from workflows.embedded_cloud.patches.context import LARGEST_MEMORY_MB, CloudContext
 from workflows.embedded_cloud.scheduler import Scheduler
 from workflows.embedded_cloud.stacks.response_inbox import ResponseInbox
 
@@ -97,6 +98,8 @@ class CloudServer:
         For unzipped packages; may be shared by clouds, at the same time too.
     concurrency
         Lambda executions that the account may have at once.
+    largest_memory_mb
+        Memory that the account may give a function.
     without_patches
         Names of changes to moto that are left out.
     """
@@ -107,6 +110,7 @@ class CloudServer:
         state_directory: Path,
         cache_directory: Path,
         concurrency: int,
+        largest_memory_mb: int = LARGEST_MEMORY_MB,
         without_patches: frozenset[str] = frozenset(),
     ) -> None:
         self._server: BaseWSGIServer = _Server("127.0.0.1", port, _not_ready, handler=_Handler)
@@ -127,10 +131,11 @@ class CloudServer:
             EventTargets(endpoint_url, functions, self._scheduler),
             EventBus(),
             inbox,
+            largest_memory_mb,
         )
         apply_all(context, without=without_patches)
         clock_api = ClockApi(self._scheduler.clock, self._scheduler.advance)
-        self._server.app = CloudApplication(LambdaApi(functions), clock_api, inbox)
+        self._server.app = CloudApplication(LambdaApi(functions), clock_api, inbox, CloudControlApi())
         self._scheduler.start()
         self._stopping = threading.Lock()
 
@@ -168,7 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         state = state.resolve()
         cache = (options.cache_dir or state / "unzipped").resolve()
         left_out = frozenset(options.without_patch)
-        server = CloudServer(options.port, state, cache, options.concurrency, left_out)
+        server = CloudServer(
+            options.port, state, cache, options.concurrency, options.largest_memory_mb, left_out
+        )
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: server.stop())
         if options.watch_stdin:
@@ -187,6 +194,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache-dir", type=Path, help="unzipped packages; default: in the state directory")
     parser.add_argument(
         "--concurrency", type=int, default=DEFAULT_CONCURRENCY, help="concurrent Lambda executions"
+    )
+    parser.add_argument(
+        "--largest-memory-mb",
+        type=int,
+        default=LARGEST_MEMORY_MB,
+        help="memory that a function may have; 3008 in an account that is new to Lambda",
     )
     parser.add_argument(
         "--without-patch", action="append", default=[], help="leave out a change to moto: for tests"

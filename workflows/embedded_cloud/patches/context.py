@@ -14,10 +14,12 @@ from workflows.embedded_cloud.lambda_functions import LambdaFunctions
 from workflows.embedded_cloud.scheduler import Scheduler
 from workflows.embedded_cloud.stacks.response_inbox import ResponseInbox
 
+LARGEST_MEMORY_MB = 10_240
+
 
 @dataclass(frozen=True)
 class CloudContext:
-    """The cloud's address, logs and functions, what carries its events, and where custom resources answer."""
+    """The cloud's address, logs, functions, limits, what carries events, where custom resources answer."""
 
     endpoint_url: str
     log_directory: Path
@@ -26,6 +28,7 @@ class CloudContext:
     targets: EventTargets
     event_bus: EventBus
     inbox: ResponseInbox
+    largest_memory_mb: int = LARGEST_MEMORY_MB
 
     def refreshing(self, operation: Callable[..., Any]) -> Callable[..., Any]:
         """Return an operation that has the scheduler look at the schedules again when it is done."""

@@ -11,6 +11,7 @@ from moto.awslambda.models import (
     LambdaBackend,
     LambdaFunction,
     LayerVersion,
+    Permission,
     lambda_backends,
 )
 from moto.ec2.models import ec2_backends
@@ -97,6 +98,30 @@ def refuse_runtimes_that_do_not_run_here(_context: CloudContext) -> None:
         original(self, account_id, spec, region, version)
 
     LambdaFunction.__init__ = init
+
+
+def refuse_more_memory_than_the_account_may_have(context: CloudContext) -> None:
+    """Lambda refuses a function with more memory than the account may have; moto refuses none."""
+    original_create = LambdaBackend.create_function
+    original_update = LambdaFunction.update_configuration
+
+    def check(memory_mb: Any) -> None:
+        if int(memory_mb) > context.largest_memory_mb:
+            raise InvalidParameterValueException(
+                "'MemorySize' value failed to satisfy constraint: "
+                f"Member must have value less than or equal to {context.largest_memory_mb}"
+            )
+
+    def create_function(self: Any, spec: dict[str, Any]) -> Any:
+        check(spec.get("MemorySize", 0))
+        return original_create(self, spec)
+
+    def update_configuration(self: Any, config_updates: dict[str, Any]) -> Any:
+        check(config_updates.get("MemorySize", 0))
+        return original_update(self, config_updates)
+
+    LambdaBackend.create_function = create_function
+    LambdaFunction.update_configuration = update_configuration
 
 
 def keep_vpc_config(_context: CloudContext) -> None:
@@ -247,6 +272,27 @@ def layer_versions_go_with_their_stack(_context: CloudContext) -> None:
     LayerVersion.delete_from_cloudformation_json = classmethod(delete)
 
 
+def permissions_have_a_physical_id(_context: CloudContext) -> None:
+    """Every resource of a stack has a physical id, for `sam list resources`; moto's permissions have none."""
+    original = Permission.create_from_cloudformation_json.__func__
+
+    def create(
+        cls: Any,
+        /,
+        resource_name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+        **kwargs: Any,
+    ) -> Any:
+        made = original(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs)
+        made.name = resource_name
+        return made
+
+    Permission.create_from_cloudformation_json = classmethod(create)
+    Permission.physical_resource_id = property(lambda self: self.name)
+
+
 def stop_environments_of_deleted_functions(context: CloudContext) -> None:
     """Execution environments end with their function."""
     original = LambdaBackend.delete_function
@@ -279,5 +325,7 @@ PATCHES = (
     keep_all_function_properties,
     layer_versions_keep_their_name,
     layer_versions_go_with_their_stack,
+    permissions_have_a_physical_id,
     stop_environments_of_deleted_functions,
+    refuse_more_memory_than_the_account_may_have,
 )
