@@ -242,3 +242,10 @@ class TestNotifications:
         told = [arn for arn in topics if "NotificationTopic" in arn]
         assert [arn for arn in told if ":everything-" in arn]
         assert not [arn for arn in told if ":scheduled-" in arn]
+        iam = uploading.cloud.client("iam")
+        for stack, may in ((uploading.stack, True), (scheduled.stack, False)):
+            function = uploading.lambda_.get_function_configuration(FunctionName=f"{stack.name}-Intake")
+            role = function["Role"].rpartition("/")[2]
+            policy = iam.get_role_policy(RoleName=role, PolicyName="intake")["PolicyDocument"]
+            actions = [statement["Action"] for statement in policy["Statement"]]
+            assert ("sns:Publish" in actions) == may
