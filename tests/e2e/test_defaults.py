@@ -36,13 +36,14 @@ def project(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def deployed(account: EmbeddedCloud, project: Project, model: Path) -> Iterator[dict[str, str]]:
     """Outputs of the stack, deployed by `sam deploy` alone, its question answered."""
+    before = remains(account)
     said = project.deploy(answers="y\n")
     assert "Deploy this changeset?" in said
     outputs = project.outputs()
     project.tools.aws("s3", "cp", "--recursive", model, f"s3://{outputs['BucketName']}/models/mine/")
     yield outputs
     project.delete()
-    assert remains(account) == {}
+    assert remains(account) == before
     assert wait_for_no_processes(account) == set()
 
 
