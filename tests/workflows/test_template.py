@@ -12,6 +12,7 @@ import pytest
 from lamella.config import Config
 from lamella.events import LookEvent, UploadEvent, parse_intake_event
 from lamella.layout import INPUTS
+from workflows.embedded_cloud.template_rules import broken_rules
 from workflows.lint_template import findings, transformed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -331,29 +332,7 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     values = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | given
 
-    def holds(node: Any) -> Any:
-        if not isinstance(node, dict):
-            return node
-        ((function, argument),) = node.items()
-        if function == "Ref":
-            return values[argument]
-        found = [holds(each) for each in argument]
-        if function == "Fn::Equals":
-            return found[0] == found[1]
-        return {
-            "Fn::Not": lambda: not found[0],
-            "Fn::Or": lambda: any(found),
-            "Fn::And": lambda: all(found),
-        }[function]()
-
-    failed = [
-        name
-        for name, rule in template["Rules"].items()
-        if holds(rule.get("RuleCondition", True))
-        and not all(holds(each["Assert"]) for each in rule["Assertions"])
-    ]
-
-    assert failed == ([broken] if broken else [])
+    assert [name for name, _ in broken_rules(template, values)] == ([broken] if broken else [])
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from workflows.embedded_cloud.patches.cloudformation_stacks import (
 )
 from workflows.embedded_cloud.patches.context import CloudContext
 from workflows.embedded_cloud.stacks.changes import changes
+from workflows.embedded_cloud.template_rules import check_rules
 
 NO_CHANGES = (
     "The submitted information didn't contain changes. Submit different information to create a change set."
@@ -226,8 +227,10 @@ def _process(
         "AWS::StackName": stack_name,
         "AWS::URLSuffix": "amazonaws.com",
     }
+    values = parameter_values(document, parameters)
+    check_rules(document, values)
     processed = transforms.process(document, parameters, pseudo_parameters)
-    return ProcessedTemplate(json.dumps(processed), given, parameter_values(document, parameters))
+    return ProcessedTemplate(json.dumps(processed), given, values)
 
 
 def _refusing(
