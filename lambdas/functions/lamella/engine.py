@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lamella.activations import Activations, stack
 from lamella.codec import decode, encode
 from lamella.files import Files
-from lamella.kernel import LayerWeights, forward
+from lamella.kernel import LayerWeights, Processor, forward
 from lamella.mailbox import Mailbox
 from lamella.manifest import Manifest
 from lamella.plan import Range, Step, Task
@@ -59,6 +59,7 @@ def run_task(
     mailbox: Mailbox | None,
     observe: Callable[[StepRecord], None],
     clock: Clock = time.monotonic,
+    processor: Processor | None = None,
 ) -> Activations:
     """Walk the steps of a task.
 
@@ -70,6 +71,8 @@ def run_task(
         None where the task neither receives nor sends.
     observe
         Called after every step; what it raises ends the task.
+    processor
+        What the kernel computes with; by default one thread.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def run_task(
         own = [next(stored) for _ in step.parts]
         layers = [_kernel_layer(manifest, part, x.rows if i == 0 else None) for i, part in enumerate(own)]
         read = clock()
-        y = forward(layers, x.block, step.samples)
+        y = forward(layers, x.block, step.samples, processor)
         computed = clock()
         rows = step.parts[-1].rows
         _post(step, y, rows[0], mailbox)

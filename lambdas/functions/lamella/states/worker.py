@@ -13,6 +13,7 @@ from lamella.channels.sns import SnsChannel
 from lamella.engine import StepRecord, run_task
 from lamella.errors import DeadlineExceeded, ModelError, WorkerError
 from lamella.events import WorkerEvent
+from lamella.kernel import Processor, threads_for
 from lamella.layout import RunKeys
 from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
@@ -70,8 +71,11 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     )
     observer = _Observer(runtime, len(manifest.layers), watch, deadline_s)
     mailbox = _mailbox(runtime, assignment, watch, deadline_s)
-    with closing(mailbox) if mailbox else nullcontext():
-        output = run_task(task, manifest, model, inputs, mailbox, observer)
+    with (
+        Processor(threads_for(runtime.memory_mb)) as processor,
+        closing(mailbox) if mailbox else nullcontext(),
+    ):
+        output = run_task(task, manifest, model, inputs, mailbox, observer, processor=processor)
     report = WorkerReport(
         worker=event.worker,
         started_s=started_s,
