@@ -205,10 +205,10 @@ class TestNonFinite:
             run([layer_of(weight, 5)], np.ones((8, 4), np.float32), processor)
 
 
-def test_blocks_are_as_wide_as_half_of_the_cache_holds() -> None:
+def test_blocks_are_as_wide_as_the_cache_holds() -> None:
     caches = Caches(l2_bytes=1 << 20)
-    assert waves.block_width(1024, caches) == 64
-    assert waves.block_width(128, caches) == waves.WIDE
+    assert waves.block_width(1024, caches) == 128
+    assert waves.block_width(100, caches) == waves.WIDE
     assert waves.block_width(65536, caches) == waves.NARROWEST
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.kernel.blocks import Block, Piece, pack, without
+from lamella.kernel.blocks import Block, Piece, pack, shaped, without
 from lamella.kernel.interface import not_finite
 from lamella.kernel.layers import LayerWeights
 
@@ -32,7 +32,9 @@ class PlainLayers:
     def __init__(self, layers: Sequence[LayerWeights]) -> None:
         self._layers = layers
 
-    def through(self, pieces: Sequence[Piece], first: int, stop: int, *, drop: bool) -> Block:
+    def through(
+        self, pieces: Sequence[Piece], out: NDArray[np.float32], first: int, stop: int, *, drop: bool
+    ) -> Block:
         block = pack(pieces)
         for layer in self._layers[first:stop]:
             y = _forward(layer, 0, layer.rows, block.values)
@@ -40,7 +42,9 @@ class PlainLayers:
             block = Block(block.live, y)
             if drop and not alive.all():
                 block = without(block, alive)
-        return block
+        values = shaped(out, *block.values.shape)
+        values[:] = block.values
+        return Block(block.live, values)
 
     def rows(
         self, number: int, block: Block, out: NDArray[np.float32], first: int, stop: int
