@@ -26,7 +26,7 @@ class BoundLayers(Protocol):
         pieces
             Not more than `WIDEST` samples.
         out
-            Where the result's values go: room for all rows of the last layer and all of these samples, padded.
+            Where the result's values go: room for the last layer and all of these samples, padded.
         drop
             Leave out samples that are zero in every row of a layer.
 
