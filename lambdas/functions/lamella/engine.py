@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lamella.activations import Activations, stack
 from lamella.codec import decode, encode
-from lamella.kernel import LayerWeights, forward
+from lamella.kernel import LayerWeights, Processor, forward
 from lamella.mailbox import Mailbox
 from lamella.manifest import Manifest
 from lamella.memory import GROUP_ENTRIES
@@ -59,6 +59,7 @@ def run_task(
     mailbox: Mailbox | None,
     observe: Callable[[StepRecord], None],
     clock: Clock = time.monotonic,
+    processor: Processor | None = None,
 ) -> Activations:
     """Walk the steps of a task.
 
@@ -72,6 +73,8 @@ def run_task(
         None where the task neither receives nor sends.
     observe
         Called after every step; what it raises ends the task.
+    processor
+        What the kernel computes with; by default one thread.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def run_task(
             layers = [_kernel_layer(manifest, part, None if i else above) for i, part in enumerate(arrived)]
             above = None
             read_s += clock() - asked
-            y = forward(layers, y, step.samples)
+            y = forward(layers, y, step.samples, processor)
         computed = clock()
         rows = step.parts[-1].rows
         _post(step, y, rows[0], mailbox)

@@ -13,6 +13,7 @@ from lamella.channels.sns import SnsChannel
 from lamella.engine import StepRecord, run_task
 from lamella.errors import DeadlineExceeded, ModelError, WorkerError
 from lamella.events import WorkerEvent
+from lamella.kernel import Processor, threads_for
 from lamella.layout import RunKeys
 from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
@@ -75,8 +76,12 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     observer = _Observer(runtime, len(manifest.layers), watch, deadline_s)
     mailbox = _mailbox(runtime, assignment, watch, deadline_s)
     weights = WeightStream(model, manifest, task.parts, room.window_bytes, runtime.blocks)
-    with weights, closing(mailbox) if mailbox else nullcontext():
-        output = run_task(task, manifest, weights, inputs, mailbox, observer)
+    with (
+        weights,
+        Processor(threads_for(runtime.memory_mb)) as processor,
+        closing(mailbox) if mailbox else nullcontext(),
+    ):
+        output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
     report = WorkerReport(
         worker=event.worker,
         started_s=started_s,
