@@ -100,7 +100,8 @@ class Cutter:
     _row_bounds: list[NDArray[np.int64]] = field(default_factory=list)
     _entry_bounds: list[NDArray[np.int64]] = field(default_factory=list)
     _digests: list[bytes] = field(default_factory=list)
-    _links: list[tuple[int, int, int]] = field(default_factory=list)
+    _links: list[NDArray[np.int64]] = field(default_factory=list)
+    _link_lengths: list[NDArray[np.int64]] = field(default_factory=list)
     _link_rows: list[NDArray[Any]] = field(default_factory=list)
 
     def add(
@@ -128,8 +129,7 @@ class Cutter:
             self._connect(layer, needed)
         else:
             self._parts.append(np.arange(self.workers))
-            for worker, features in enumerate(needed):
-                self._link(layer, worker, worker, features)
+            self._keep_links([(0, worker, worker) for worker in range(self.workers)], needed)
         self._row_bounds.append(bounds)
         self._entry_bounds.append(starts[bounds])
         self._digests.extend(digest(int(a), int(b)) for a, b in pairwise(bounds))
@@ -142,18 +142,22 @@ class Cutter:
         parts = align(shared) if self.aligned else np.arange(self.workers)
         self._parts.append(parts)
         owned = owners.tolist()
+        links, sent = [], []
         for receiver, part in enumerate(parts.tolist()):
             rows, begins = needed[part], splits[part].tolist()
             for sender in np.flatnonzero(shared[part]).tolist():
                 if sender != receiver:
-                    sent = rows[begins[owned[sender]] : begins[owned[sender] + 1]]
-                    self._link(layer, receiver, sender, sent)
-                    self.pairs += 1
-                    self.halo_rows += len(sent)
+                    links.append((layer, receiver, sender))
+                    sent.append(rows[begins[owned[sender]] : begins[owned[sender] + 1]])
+        self._keep_links(links, sent)
+        self.pairs += len(links)
+        self.halo_rows += sum(len(rows) for rows in sent)
 
-    def _link(self, layer: int, receiver: int, sender: int, rows: NDArray[Any]) -> None:
-        self._links.append((layer, receiver, sender))
-        self._link_rows.append(rows)
+    def _keep_links(self, links: list[tuple[int, int, int]], rows: list[NDArray[Any]]) -> None:
+        """A layer's, as three arrays: there are thousands, and a Python object takes more than most hold."""
+        self._links.append(np.array(links, np.int64).reshape(-1, 3))
+        self._link_lengths.append(np.array([len(numbers) for numbers in rows], np.int64))
+        self._link_rows.extend([np.concatenate(rows)] if rows else [])
 
     @property
     def largest_share(self) -> float:
@@ -166,8 +170,8 @@ class Cutter:
         """The arrays of `lamella.manifest.Cut`, in the narrowest types."""
         row_bounds, entry_bounds = np.array(self._row_bounds), np.array(self._entry_bounds)
         layers = len(row_bounds)
-        links = np.array(self._links, np.int64).reshape(-1, 3)
-        starts = np.concatenate([[0], np.cumsum([len(rows) for rows in self._link_rows], dtype=np.int64)])
+        links = np.concatenate(self._links)
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(self._link_lengths))])
         rows = np.concatenate(self._link_rows)
         digests = np.frombuffer(b"".join(self._digests), np.uint8).reshape(layers, self.workers, 32)
         return {

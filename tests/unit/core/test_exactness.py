@@ -96,7 +96,7 @@ def test_a_worker_reads_only_its_own_rows(tmp_path: Path) -> None:
     from lamella.manifest import read_cut
     from lamella.plan import Plan
     from lamella.strategies.rows import rows
-    from lamella.weights import read_parts
+    from lamella.streaming import WeightStream
 
     files = Watched(tmp_path / "m")
     manifest = read_manifest(files)
@@ -104,5 +104,5 @@ def test_a_worker_reads_only_its_own_rows(tmp_path: Path) -> None:
     weights = sum(layer.indices.bytes for layer in manifest.layers) + 4 * manifest.nnz
     for task in tasks:
         reads.clear()
-        list(read_parts(files, manifest, [part for step in task.steps for part in step.parts]))
+        list(WeightStream(files, manifest, task.parts))
         assert sum(size for *_, size in reads) == weights // 4
