@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lamella.errors import NonFiniteActivation
 from lamella.kernel.blocks import Block, Piece
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.layers import Layer
 
 
 class BoundLayers(Protocol):
@@ -63,12 +63,12 @@ class Kernel(Protocol):
         """For reports."""
         ...
 
-    def bind(self, layers: Sequence[LayerWeights]) -> BoundLayers:
+    def bind(self, layers: Sequence[Layer]) -> BoundLayers:
         """Layers in this kernel's form."""
         ...
 
 
-def not_finite(layer: LayerWeights) -> NonFiniteActivation:
+def not_finite(layer: Layer) -> NonFiniteActivation:
     """The error for a layer that gave NaN or infinity."""
     return NonFiniteActivation(
         f"layer {layer.number} gives NaN or infinity: check the model's weights and the input's scale"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lamella.kernel.blocks import Block, Piece, pack, shaped, without
 from lamella.kernel.interface import not_finite
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.layers import DenseWeights, Layer, LayerWeights
 
 
 class Plain:
@@ -21,7 +21,7 @@ class Plain:
 
     name = "numpy"
 
-    def bind(self, layers: Sequence[LayerWeights]) -> PlainLayers:
+    def bind(self, layers: Sequence[Layer]) -> PlainLayers:
         """The layers as they are."""
         return PlainLayers(layers)
 
@@ -29,7 +29,7 @@ class Plain:
 class PlainLayers:
     """Layers, multiplied by numpy."""
 
-    def __init__(self, layers: Sequence[LayerWeights]) -> None:
+    def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
 
     def through(
@@ -54,9 +54,13 @@ class PlainLayers:
         return _alive(layer, out[first:stop, : block.width])
 
 
-def _forward(layer: LayerWeights, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _forward(layer: Layer, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        y = _sums(layer, first, stop, x)
+        if isinstance(layer, DenseWeights):
+            y = _dense_sums(layer.weights()[first:stop], x)
+        else:
+            assert isinstance(layer, LayerWeights)
+            y = _sums(layer, first, stop, x)
         bias = layer.bias[first:stop, None] if isinstance(layer.bias, np.ndarray) else layer.bias
         if layer.bias_on_nonzero:
             np.add(y, bias, out=y, where=y != 0)
@@ -93,7 +97,14 @@ def _sums(layer: LayerWeights, first: int, stop: int, x: NDArray[np.float32]) ->
     return ordered
 
 
-def _alive(layer: LayerWeights, y: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _dense_sums(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
+    sums = np.zeros((len(weights), x.shape[1]), np.float32)
+    for column in range(weights.shape[1]):
+        sums += weights[:, column, None] * x[column]
+    return sums
+
+
+def _alive(layer: Layer, y: NDArray[np.float32]) -> NDArray[np.bool_]:
     if not np.isfinite(y).all():
         raise not_finite(layer)
     return np.asarray(y.any(axis=0))

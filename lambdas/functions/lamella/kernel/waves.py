@@ -21,7 +21,7 @@ from lamella.kernel.blocks import (
     without,
 )
 from lamella.kernel.interface import BoundLayers
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.layers import Layer
 from lamella.kernel.processor import Caches, Processor
 from lamella.plan import Range
 
@@ -34,7 +34,7 @@ _Job = tuple[list[Piece], NDArray[np.float32]]
 
 
 def forward(
-    layers: Sequence[LayerWeights], x: Activations, samples: Range, processor: Processor | None = None
+    layers: Sequence[Layer], x: Activations, samples: Range, processor: Processor | None = None
 ) -> Activations:
     """Take activations through consecutive layers.
 
@@ -80,7 +80,7 @@ class _Room:
         return [room[start:stop] for start, stop in pairwise(bounds)]
 
 
-def _through(layers: list[LayerWeights], x: Activations, processor: Processor, *, drop: bool) -> Activations:
+def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop: bool) -> Activations:
     """Consecutive layers that all drop dead samples, or all keep them."""
     bound = processor.kernel.bind(layers)
     width = block_width(max(max(layer.rows, layer.columns) for layer in layers), processor.caches)
@@ -114,7 +114,7 @@ def block_width(rows: int, caches: Caches) -> int:
     return min(WIDE, max(NARROWEST, fitting // GROUP * GROUP))
 
 
-def wave_stop(layers: Sequence[LayerWeights], first: int, length: int, caches: Caches) -> int:
+def wave_stop(layers: Sequence[Layer], first: int, length: int, caches: Caches) -> int:
     """Where a wave of at most ``length`` layers ends: its weights, read for each block, stay in cache."""
     size = stop = 0
     for stop in range(first, min(first + length, len(layers))):
@@ -131,7 +131,7 @@ def _next_length(length: int, before: int, after: int) -> int:
     return length if after < before * 7 // 8 else 2 * length
 
 
-def _rows_are_shared(layer: LayerWeights, samples: int, processor: Processor) -> bool:
+def _rows_are_shared(layer: Layer, samples: int, processor: Processor) -> bool:
     """Whether threads share a layer's rows: its samples are too few to be shared evenly."""
     groups = padded(samples) // GROUP
     few = processor.threads > 1 and groups < 4 * processor.threads and samples <= WIDE
@@ -141,7 +141,7 @@ def _rows_are_shared(layer: LayerWeights, samples: int, processor: Processor) ->
 def _by_rows(
     bound: BoundLayers,
     number: int,
-    layer: LayerWeights,
+    layer: Layer,
     pieces: Sequence[Piece],
     processor: Processor,
     *,
@@ -150,10 +150,11 @@ def _by_rows(
     """One layer of one block, its entries shared evenly."""
     block = pack(pieces)
     out = aligned(layer.rows, block.stride)
-    bounds = np.searchsorted(layer.starts, np.linspace(0, layer.nnz, processor.threads + 1)).tolist()
-    bounds[0], bounds[-1] = 0, layer.rows
     alive = np.logical_or.reduce(
-        processor.share(lambda rows: bound.rows(number, block, out, *rows), list(pairwise(bounds)))
+        processor.share(
+            lambda rows: bound.rows(number, block, out, *rows),
+            list(pairwise(layer.shares(processor.threads))),
+        )
     )
     done = Block(block.live, out)
     return without(done, alive) if drop and not alive.all() else done
