@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 PANEL = 16  # rows of a dense layer whose weights lie together, as kernel.c has it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layer:
     """What a layer does with its sums, and what messages call it.
 
@@ -52,7 +52,7 @@ class Layer:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerWeights(Layer):
     """Rows of one sparse layer, ready to be multiplied.
 
@@ -85,7 +85,7 @@ class LayerWeights(Layer):
         return [0, *inner.tolist(), self.rows]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DenseWeights(Layer):
     """Rows of one dense layer, ready to be multiplied.
 
