@@ -86,7 +86,7 @@ class Problem:
                 values=layer.weight.data.astype(np.float32),
                 bias=_bias(layer),
                 bias_on_nonzero=layer.bias_on == "nonzero",
-                relu=layer.activation == "relu",
+                activation=layer.activation,
                 lo=None if layer.lo is None else np.float32(layer.lo),
                 hi=None if layer.hi is None else np.float32(layer.hi),
                 zeros_to_zeros=maps_zeros_to_zeros(layer),

@@ -39,7 +39,7 @@ typedef int32_t mask __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 typedef uint32_t bits __attribute__((vector_size(4 * LANES)));
 
-enum activation { IDENTITY = 0, RELU = 1 };
+enum activation { IDENTITY = 0, RELU = 1, LEAKY_RELU = 2, SIGMOID = 3, TANH = 4, GELU = 5 };
 enum stored { SPARSE = 0, FLOAT32 = 1, FLOAT16 = 2, BFLOAT16 = 3 };
 
 /* As lamella/kernel/compiled.py declares it. */
@@ -55,6 +55,7 @@ struct layer {
     int32_t activation;
     int32_t has_lo, has_hi;
     float lo, hi;
+    float slope; /* of leaky relu */
 };
 
 /* What is seen of columns while they are computed: any bit set where one is not zero, or not finite. */
@@ -69,11 +70,55 @@ static inline vec where(mask chosen, vec a, vec b) {
     return (vec)((chosen & (mask)a) | (~chosen & (mask)b));
 }
 
+static inline vec below(vec x, float bound, vec then, vec otherwise) { return where(x < bound, then, otherwise); }
+
+/* e^x for x <= 0; Cephes' expf, bounded where its result would no longer be a normal number. */
+static inline vec exponential(vec x) {
+    x = below(x, -87.0f, all(-87.0f), x);
+    const vec n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* to the nearest whole number */
+    const vec r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = (p * (r * r) + r) + 1.0f;
+    return p * (vec)(((bits)__builtin_convertvector(n, mask) + 127) << 23);
+}
+
+/* Activations that bend: each step rounded, as lamella/kernel/activation.py has them too. */
+static __attribute__((noinline)) vec curved(vec x, int activation) {
+    const vec size = below(x, 0.0f, -x, x);
+    if (activation == SIGMOID) {
+        const vec e = exponential(-size);
+        return below(x, 0.0f, e, all(1.0f)) / (e + 1.0f);
+    }
+    if (activation == TANH) { /* Cephes' tanhf */
+        const vec s = x * x, e = exponential(size * -2.0f);
+        vec p = s * -5.70498872745e-3f + 2.06390887954e-2f;
+        p = p * s + -5.37397155531e-2f;
+        p = p * s + 1.33314422036e-1f;
+        p = p * s + -3.33332819422e-1f;
+        const vec far = (1.0f - e) / (e + 1.0f);
+        return below(size, 0.625f, p * s * x + x, below(x, 0.0f, -far, far));
+    }
+    /* x times the normal distribution's share below x; Abramowitz and Stegun 7.1.26. */
+    const vec z = size * 0.707106781f, t = 1.0f / (z * 0.3275911f + 1.0f);
+    vec p = t * 1.061405429f + -1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t + -0.284496736f;
+    p = p * t + 0.254829592f;
+    const vec tail = p * t * exponential(-(z * z)) * 0.5f;
+    return x * below(x, 0.0f, tail, 1.0f - tail);
+}
+
 static inline vec finish(vec sum, float bias, const struct layer *layer) {
     const mask adds = layer->bias_on_nonzero ? (mask)(sum != 0.0f) : ~(mask){0};
     sum = sum + (vec)(adds & (mask)all(bias)); /* no sum is -0, so adding +0 leaves it as it is */
     /* Comparisons are such that NaN stays NaN, to be seen. */
-    if (layer->activation == RELU) sum = where(sum < 0.0f, all(0.0f), sum);
+    if (layer->activation == RELU) sum = below(sum, 0.0f, all(0.0f), sum);
+    else if (layer->activation == LEAKY_RELU) sum = below(sum, 0.0f, sum * layer->slope, sum) + 0.0f;
+    else if (layer->activation != IDENTITY) sum = curved(sum, layer->activation) + 0.0f; /* -0 becomes +0 */
     if (layer->has_lo) sum = where(sum < all(layer->lo), all(layer->lo), sum);
     if (layer->has_hi) sum = where(sum > all(layer->hi), all(layer->hi), sum);
     return sum;

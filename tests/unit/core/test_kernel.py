@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lamella.activations import Activations
 from lamella.errors import NonFiniteActivation
 from lamella.kernel import DenseWeights, LayerWeights, Processor, dense_panels, forward, threads_for, waves
+from lamella.kernel.activation import CODES, Activation, activate
 from lamella.kernel.blocks import GROUP, even_widths
 from lamella.kernel.choice import available, choose_kernel
 from lamella.kernel.layers import Layer
@@ -33,7 +34,7 @@ def layer_of(weight: NDArray[np.float32], number: int = 0, **settings: object) -
     given: dict[str, object] = {
         "bias": np.float32(0),
         "bias_on_nonzero": False,
-        "relu": True,
+        "activation": "relu",
         "lo": None,
         "hi": None,
         "zeros_to_zeros": True,
@@ -72,7 +73,7 @@ def plain(layer: Weights, x: NDArray[np.float32]) -> NDArray[np.float32]:
             y[row] = y[row] + weights[row, column] * x[column]
         bias = layer.bias[row] if isinstance(layer.bias, np.ndarray) else layer.bias
         y[row] = y[row] + bias if not layer.bias_on_nonzero else np.where(y[row] != 0, y[row] + bias, y[row])
-    y = np.maximum(y, np.float32(0)) if layer.relu else y
+    y = activate(y, layer.activation, np.float32(layer.slope))
     y = y if layer.lo is None else np.maximum(y, layer.lo)
     return y if layer.hi is None else np.minimum(y, layer.hi)
 
@@ -94,16 +95,18 @@ def networks(draw: st.DrawFn) -> tuple[list[Weights], NDArray[np.float32]]:
             if draw(st.booleans())
             else np.float32(sign * 0.3) * scale
         )
-        on_nonzero, relu = draw(st.booleans()), draw(st.booleans())
+        on_nonzero, activation = draw(st.booleans()), draw(st.sampled_from(["relu", *CODES]))
         layer = layer_of(
             weight,
             number,
             bias=bias,
             bias_on_nonzero=on_nonzero,
-            relu=relu,
+            activation=activation,
+            slope=0.01,
             lo=draw(st.sampled_from([None, np.float32(-1)])),
             hi=draw(st.sampled_from([None, np.float32(1.5)])),
-            zeros_to_zeros=on_nonzero or not sign or (relu and sign < 0),
+            zeros_to_zeros=activation != "sigmoid"
+            and (on_nonzero or not sign or (activation == "relu" and sign < 0)),
         )
         stored = draw(st.sampled_from(["sparse", *STORED]))
         layers.append(layer if stored == "sparse" else dense(layer, stored))
@@ -223,13 +226,16 @@ class TestNonFinite:
         fine, big = layer_of(np.eye(2, dtype=np.float32)), layer_of(np.full((2, 2), 3e38, np.float32), 17)
         assert "layer 17 " in self.error_of([fine, big, fine], np.ones((2, 40), np.float32), kernel)
 
-    @pytest.mark.parametrize("relu", [True, False])
-    def test_nan_is_found_where_relu_or_a_clip_could_hide_it(self, kernel: str, relu: bool) -> None:
+    @pytest.mark.parametrize("activation", CODES)
+    def test_nan_is_found_where_it_could_be_hidden(self, kernel: str, activation: Activation) -> None:
         huge = layer_of(np.full((2, 2), 3e38, np.float32))
-        fine = layer_of(np.array([[1, -1], [1, 1]], np.float32), 3, relu=relu, hi=np.float32(32))
+        fine = layer_of(np.array([[1, -1], [1, 1]], np.float32), 3, activation=activation, hi=np.float32(32))
         x = np.array([[3e38] * 20, [3e38] * 20], np.float32)
-        difference = layer_of(np.array([[3e38, -3e38], [1, 1]], np.float32), 3, relu=relu, hi=np.float32(32))
-        assert run([fine], x, Processor(kernel=choose_kernel(kernel))).max() == 32
+        difference = layer_of(
+            np.array([[3e38, -3e38], [1, 1]], np.float32), 3, activation=activation, hi=np.float32(32)
+        )
+        most = 1 if activation in {"sigmoid", "tanh"} else 32
+        assert run([fine], x, Processor(kernel=choose_kernel(kernel))).max() == most
         assert "layer 3 " in self.error_of([difference], x, kernel)
         assert "layer 0 " in self.error_of([huge, difference], x, kernel)
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.kernel.activation import CODES
 from lamella.kernel.blocks import WIDEST, Block, Piece, aligned, pack_into, padded, shaped
 from lamella.kernel.interface import not_finite
 from lamella.kernel.layers import DenseWeights, Layer, LayerWeights
 
 _POINTER, _I32, _I64, _F32 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_float
-_IDENTITY, _RELU = 0, 1
 _SPARSE = 0
 _STORED = {np.dtype(np.float32): 1, np.dtype(np.float16): 2, np.dtype(np.uint16): 3}
 
@@ -40,6 +40,7 @@ class _Layer(ctypes.Structure):
         ("has_hi", _I32),
         ("lo", _F32),
         ("hi", _F32),
+        ("slope", _F32),
     )
 
 
@@ -101,11 +102,12 @@ class CompiledLayers:
             bias=self._address(bias, np.dtype(np.float32)),
             bias_per_row=isinstance(layer.bias, np.ndarray),
             bias_on_nonzero=layer.bias_on_nonzero,
-            activation=_RELU if layer.relu else _IDENTITY,
+            activation=CODES[layer.activation],
             has_lo=layer.lo is not None,
             has_hi=layer.hi is not None,
             lo=0 if layer.lo is None else layer.lo,
             hi=0 if layer.hi is None else layer.hi,
+            slope=layer.slope,
         )
 
     def _address(self, array: NDArray[np.generic], dtype: np.dtype[Any]) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.kernel.activation import Activation
+
 PANEL = 16  # rows of a dense layer whose weights lie together, as kernel.c has it
 
 
@@ -22,16 +24,19 @@ class Layer:
         Rows that the input block must have.
     bias
         One float32, or one per row.
+    slope
+        Of leaky_relu, below zero; as float32.
     """
 
     number: int
     columns: int
     bias: np.float32 | NDArray[np.float32]
     bias_on_nonzero: bool
-    relu: bool
+    activation: Activation
     lo: np.float32 | None
     hi: np.float32 | None
     zeros_to_zeros: bool
+    slope: float = 0.0
 
     @property
     def rows(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.kernel.activation import activate
 from lamella.kernel.blocks import Block, Piece, pack, shaped, without
 from lamella.kernel.interface import not_finite
 from lamella.kernel.layers import DenseWeights, Layer, LayerWeights
@@ -66,8 +67,7 @@ def _forward(layer: Layer, first: int, stop: int, x: NDArray[np.float32]) -> NDA
             np.add(y, bias, out=y, where=y != 0)
         else:
             y += bias
-    if layer.relu:
-        np.maximum(y, np.float32(0), out=y)
+        y = activate(y, layer.activation, np.float32(layer.slope))
     if layer.lo is not None:
         np.maximum(y, layer.lo, out=y)
     if layer.hi is not None:
