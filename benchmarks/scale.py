@@ -37,6 +37,7 @@ from lamella.runtime import peak_memory_bytes
 from lamella.states.collect import source_rows
 from lamella.strategies.serial import serial
 from lamella.streaming import WeightStream
+from lamella.tiles import read_tiles
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from model_prep.writer import write_model
@@ -62,7 +63,7 @@ def alone(model: Path, batch: Path, samples: int, answer: Connection) -> None:
     for _ in range(ROUNDS):
         records: list[StepRecord] = []
         began, began_cpu = time.perf_counter(), time.process_time()
-        weights = WeightStream(files, manifest, task.parts, room.window_bytes)
+        weights = WeightStream(files, manifest, read_tiles(files, manifest), task.parts, room.window_bytes)
         with weights, Processor() as processor:
             output = run_task(task, manifest, weights, inputs, None, records.append, processor=processor)
         kernel_s = sum(record.compute_s for record in records)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from types import TracebackType
 
 from lamella.block_cache import BlockCache
@@ -18,7 +19,8 @@ from lamella.files import Files
 from lamella.manifest import Manifest
 from lamella.plan import LayerPart
 from lamella.records import WeightUse
-from lamella.weights import Piece, StoredPart, decoded, pieces
+from lamella.tiles import TileMap, Tiles
+from lamella.weights import StoredPart, decoded
 
 READERS = 16  # small ranges wait for their first byte, large ones share the function's bandwidth
 READ_BYTES = 8 << 20  # one ranged GET; larger ones gain nothing at some 75 MB/s a function
@@ -57,6 +59,7 @@ class _Arrival:
     """A part on its way: its spans, in the order of its hash, or its bytes."""
 
     part: LayerPart
+    tiles: Tiles
     spans: list[_Span]
     kept: bytes | None
     checked: Future[memoryview] | None = None
@@ -77,12 +80,13 @@ class WeightStream(Iterator[StoredPart]):
         self,
         files: Files,
         manifest: Manifest,
+        tiles: TileMap,
         parts: Sequence[LayerPart],
         window_bytes: int = DEFAULT_WINDOW_BYTES,
         cache: BlockCache | None = None,
     ) -> None:
         self._files, self._manifest, self._cache = files, manifest, cache
-        self._window_bytes = window_bytes
+        self._tiles, self._window_bytes = tiles, window_bytes
         self._reads: deque[_Read] = deque()
         self._arrivals = deque(self._planned(parts))
         self._waiting = deque(arrival for arrival in self._arrivals if arrival.kept is None)
@@ -123,7 +127,7 @@ class WeightStream(Iterator[StoredPart]):
             self._use = WeightUse(use.read_bytes + len(data), use.reused_bytes, use.window_bytes)
             if self._cache is not None:
                 self._cache.keep(part.sha256, data)
-        stored = decoded(self._manifest.layers[part.layer], part, data, self._files.location())
+        stored = decoded(self._manifest.layers[part.layer], part, arrival.tiles, data, self._files.location())
         self._release(arrival)
         self._advance()
         return stored
@@ -144,29 +148,38 @@ class WeightStream(Iterator[StoredPart]):
         self.close()
 
     def _planned(self, parts: Sequence[LayerPart]) -> Iterator[_Arrival]:
-        for part in parts:
-            kept = None if self._cache is None else self._cache.get(part.sha256)
-            spans: list[_Span] = []
-            if kept is None:
-                for piece in pieces(self._manifest.layers[part.layer], part):
-                    spans += self._spans(piece)
-            yield _Arrival(part, spans, kept)
+        """Parts of the same file are read together: there, their tiles lie side by side."""
+        where = self._files.location()
+        for file, group in groupby(parts, key=lambda part: self._manifest.layers[part.layer].file):
+            arrivals = []
+            for part in group:
+                kept = None if self._cache is None else self._cache.get(part.sha256)
+                arrivals.append(_Arrival(part, self._tiles.of(part, where), [], kept))
+            wanted = sorted(
+                (begin, end, number)
+                for number, arrival in enumerate(arrivals)
+                if arrival.kept is None
+                for begin, end in zip(arrival.tiles.begins, arrival.tiles.ends, strict=True)
+            )
+            # A part's tiles ascend in its file, so its spans come in the order of its hash.
+            for begin, end, number in wanted:
+                arrivals[number].spans += self._spans(file, begin, end)
+            yield from arrivals
 
-    def _spans(self, piece: Piece) -> Iterator[_Span]:
-        """A piece in one or more reads; the first may be that of the piece before."""
-        start = piece.start
-        while start < piece.stop:
+    def _spans(self, file: str, start: int, stop: int) -> Iterator[_Span]:
+        """A tile in one or more reads; the first may be that of the tile before."""
+        while start < stop:
             last = self._reads[-1] if self._reads else None
-            if last and (last.file, last.stop) == (piece.file, start) and start - last.start < READ_BYTES:
-                stop = min(piece.stop, last.start + READ_BYTES)
-                last.stop = stop
+            if last and (last.file, last.stop) == (file, start) and start - last.start < READ_BYTES:
+                end = min(stop, last.start + READ_BYTES)
+                last.stop = end
                 last.users += 1
             else:
-                stop = min(piece.stop, start + READ_BYTES)
-                last = _Read(piece.file, start, stop)
+                end = min(stop, start + READ_BYTES)
+                last = _Read(file, start, end)
                 self._reads.append(last)
-            yield _Span(last, start, stop)
-            start = stop
+            yield _Span(last, start, end)
+            start = end
 
     def _advance(self) -> None:
         """Begin the reads that the next part needs, and as many more as the window has room for."""
@@ -174,6 +187,7 @@ class WeightStream(Iterator[StoredPart]):
             arrival = self._waiting[0]
             needed = arrival is self._arrivals[0]
             while any(span.read.data is None for span in arrival.spans):
+                # Reads begin in the order of files, whichever of a file's parts is first.
                 size = self._reads[0].stop - self._reads[0].start
                 if not needed and self._inside_bytes + size > self._window_bytes:
                     return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +9,9 @@ from numpy.typing import NDArray
 
 from lamella.errors import ModelError
 from lamella.kernel import LayerWeights
-from lamella.manifest import DTYPES, Layer, Table, Tensor
+from lamella.manifest import DTYPES, Layer, Table
 from lamella.plan import LayerPart
+from lamella.tiles import Tiles
 
 
 @dataclass(frozen=True)
@@ -70,28 +70,13 @@ class StoredPart:
         )
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Bytes ``[start, stop)`` of a file."""
-
-    file: str
-    start: int
-    stop: int
-
-
-def pieces(layer: Layer, part: LayerPart) -> Iterator[Piece]:
-    """Where the bytes of a part are, in the order of its hash."""
-    for tensor, first, last in _stored_arrays(layer, part):
-        yield Piece(tensor.file, *tensor.span(first, last))
-
-
-def decoded(layer: Layer, part: LayerPart, data: memoryview, where: str) -> StoredPart:
+def decoded(layer: Layer, part: LayerPart, tiles: Tiles, data: memoryview, where: str) -> StoredPart:
     """A part from its bytes.
 
     Parameters
     ----------
     data
-        Its `pieces`, one after the other.
+        Its tiles, one after the other.
     where
         The model's place, for messages.
 
@@ -100,37 +85,55 @@ def decoded(layer: Layer, part: LayerPart, data: memoryview, where: str) -> Stor
     ModelError
         If they are not what the part's cut says.
     """
-    arrays: list[NDArray[np.generic]] = []
+    fields = _fields(layer)
+    pieces: dict[str, list[NDArray[np.generic]]] = {field.name: [] for field in fields}
     offset = 0
-    for tensor, first, last in _stored_arrays(layer, part):
-        arrays.append(np.frombuffer(data, DTYPES[tensor.dtype], last - first, offset))
-        offset += arrays[-1].nbytes
-    in_order = iter(arrays)
+    for rows, entries in zip(tiles.rows, tiles.entries, strict=True):
+        for field in fields:
+            piece = np.frombuffer(data, field.dtype, entries if field.per_entry else rows, offset)
+            pieces[field.name].append(piece)
+            offset += piece.nbytes
+    if len(fields) == 1:
+        # What is stored of nothing but indices is one array already.
+        pieces[fields[0].name] = [np.frombuffer(data, fields[0].dtype)]
+    arrays = {name: found[0] if len(found) == 1 else np.concatenate(found) for name, found in pieces.items()}
     rows, nnz = part.rows[1] - part.rows[0], part.entries[1] - part.entries[0]
-    if isinstance(layer.row_nnz, Tensor):
-        starts = next(in_order).astype(np.int64) - part.entries[0]
-        if starts[0] != 0 or starts[-1] != nnz or (np.diff(starts) < 0).any():
-            raise ModelError(f"layer {part.layer} of {where} contradicts its cut: prepare the model again")
-    else:
+    starts: NDArray[np.int64]
+    if isinstance(layer.row_nnz, int):
         starts = np.arange(rows + 1) * layer.row_nnz
-    indices = next(in_order)
+    else:
+        starts = np.concatenate([[0], np.cumsum(arrays["row_nnz"], dtype=np.int64)])
+    if starts[-1] != nnz:
+        raise ModelError(f"layer {part.layer} of {where} contradicts its cut: prepare the model again")
     values: NDArray[np.float32]
     if isinstance(layer.values, float):
         values = np.full(nnz, layer.values, np.float32)
     elif isinstance(layer.values, Table):
-        values = np.array(layer.values.values, np.float32)[next(in_order).astype(np.intp)]
+        values = np.array(layer.values.values, np.float32)[arrays["values"].astype(np.intp)]
     else:
-        values = next(in_order).astype(np.float32)
+        values = arrays["values"].astype(np.float32)
     bias: np.float32 | NDArray[np.float32]
-    bias = np.float32(layer.bias) if isinstance(layer.bias, float) else next(in_order).astype(np.float32)
+    bias = np.float32(layer.bias) if isinstance(layer.bias, float) else arrays["bias"].astype(np.float32)
+    indices = arrays["indices"]
     return StoredPart(part.layer, starts, indices.view(indices.dtype.newbyteorder("=")), values, bias)
 
 
-def _stored_arrays(layer: Layer, part: LayerPart) -> Iterator[tuple[Tensor, int, int]]:
-    """The arrays of a layer that are stored, and which elements of each are the part's."""
-    if isinstance(layer.row_nnz, Tensor):
-        yield layer.row_nnz, part.rows[0], part.rows[1] + 1
-    for tensor in layer.entry_tensors():
-        yield tensor, *part.entries
-    if isinstance(layer.bias, Tensor):
-        yield layer.bias, *part.rows
+@dataclass(frozen=True)
+class _Field:
+    """An array of a tile."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    per_entry: bool
+
+
+def _fields(layer: Layer) -> list[_Field]:
+    """What a tile of a layer holds, in order."""
+    codes = "U8" if isinstance(layer.values, Table) else layer.values
+    held = (
+        ("row_nnz", layer.row_nnz, False),
+        ("indices", layer.indices, True),
+        ("values", codes, True),
+        ("bias", layer.bias, False),
+    )
+    return [_Field(name, DTYPES[dtype], each) for name, dtype, each in held if isinstance(dtype, str)]

@@ -97,12 +97,14 @@ def test_a_worker_reads_only_its_own_rows(tmp_path: Path) -> None:
     from lamella.plan import Plan
     from lamella.strategies.rows import rows
     from lamella.streaming import WeightStream
+    from lamella.tiles import read_tiles
 
     files = Watched(tmp_path / "m")
     manifest = read_manifest(files)
     tasks = rows(manifest, read_cut(files, manifest, 4), Plan("rows", "memory", 4, 1024, 1))
-    weights = sum(layer.indices.bytes for layer in manifest.layers) + 4 * manifest.nnz
+    weights = sum(layer.nnz * layer.entry_bytes for layer in manifest.layers)
+    tiles = read_tiles(files, manifest)
     for task in tasks:
         reads.clear()
-        list(WeightStream(files, manifest, task.parts))
+        list(WeightStream(files, manifest, tiles, task.parts))
         assert sum(size for *_, size in reads) == weights // 4
