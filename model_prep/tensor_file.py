@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from lamella.manifest import DTYPES, StoredFile
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from lamella.manifest import DType
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -27,9 +29,9 @@ class WrittenFile:
     offsets: dict[str, int]
 
 
-def dtype_name(array: NDArray[Any]) -> str:
+def dtype_name(array: NDArray[Any]) -> DType:
     """What safetensors calls an array's type."""
-    return _NAMES[array.dtype.newbyteorder("<")]
+    return cast("DType", _NAMES[array.dtype.newbyteorder("<")])
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> WrittenFile:

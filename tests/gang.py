@@ -23,6 +23,8 @@ from lamella.records import PlanRecord, Share
 from lamella.shares import share_from_bytes, share_to_bytes
 from lamella.states.collect import merge, source_rows
 from lamella.strategies import NEEDS_CUT, STRATEGIES
+from lamella.streaming import WeightStream
+from lamella.tiles import read_tiles
 
 
 def plan_record(plan: Plan, tasks: Sequence[Task]) -> PlanRecord:
@@ -50,14 +52,15 @@ def infer(
     records: list[list[StepRecord]] = [[] for _ in tasks]
 
     def work(task: Task) -> Activations:
-        return run_task(
-            task,
-            manifest,
-            files,
-            _share(batch, manifest, task),
-            _mailbox(hub, task.worker),
-            records[task.worker].append,
-        )
+        with WeightStream(files, manifest, read_tiles(files, manifest), task.parts) as weights:
+            return run_task(
+                task,
+                manifest,
+                weights,
+                _share(batch, manifest, task),
+                _mailbox(hub, task.worker),
+                records[task.worker].append,
+            )
 
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(work, tasks))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from model_prep.encode import narrow
 
@@ -58,24 +57,6 @@ def needed_columns(
     return needed
 
 
-def align(shared: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give parts to workers so that they share most with what the workers own.
-
-    Parameters
-    ----------
-    shared : (parts, workers)
-        Needed rows of each part that each worker owns.
-
-    Returns
-    -------
-    (workers,) the part of each worker
-    """
-    part, worker = linear_sum_assignment(shared, maximize=True)
-    owned = np.empty(len(worker), np.int64)
-    owned[worker] = part
-    return owned
-
-
 @dataclass
 class Cutter:
     """Builds the cut for one number of workers while the layers pass by.
@@ -84,8 +65,6 @@ class Cutter:
     ----------
     workers
         P.
-    aligned
-        Whether parts go to the workers that own most of their inputs, or part w to worker w.
     halo_rows
         Rows sent so far between different workers.
     pairs
@@ -93,14 +72,13 @@ class Cutter:
     """
 
     workers: int
-    aligned: bool
     halo_rows: int = 0
     pairs: int = 0
-    _parts: list[NDArray[np.int64]] = field(default_factory=list)
     _row_bounds: list[NDArray[np.int64]] = field(default_factory=list)
     _entry_bounds: list[NDArray[np.int64]] = field(default_factory=list)
     _digests: list[bytes] = field(default_factory=list)
-    _links: list[tuple[int, int, int]] = field(default_factory=list)
+    _links: list[NDArray[np.int64]] = field(default_factory=list)
+    _link_lengths: list[NDArray[np.int64]] = field(default_factory=list)
     _link_rows: list[NDArray[Any]] = field(default_factory=list)
 
     def add(
@@ -121,62 +99,56 @@ class Cutter:
         digest
             Gives the sha256 of the rows ``[start, stop)``.
         """
-        layer = len(self._parts)
+        layer = len(self._row_bounds)
         bounds = part_bounds(starts, self.workers)
         needed = needed_columns(starts, columns, bounds, width)
         if layer:
             self._connect(layer, needed)
         else:
-            self._parts.append(np.arange(self.workers))
-            for worker, features in enumerate(needed):
-                self._link(layer, worker, worker, features)
+            self._keep_links([(0, worker, worker) for worker in range(self.workers)], needed)
         self._row_bounds.append(bounds)
         self._entry_bounds.append(starts[bounds])
         self._digests.extend(digest(int(a), int(b)) for a, b in pairwise(bounds))
 
     def _connect(self, layer: int, needed: list[NDArray[Any]]) -> None:
-        before, owners = self._row_bounds[-1], self._parts[-1]
         # Needs ascend and parts are contiguous: where each part before begins in each part's needs.
-        splits = np.array([np.searchsorted(rows, before) for rows in needed])
-        shared = np.diff(splits, axis=1)[:, owners]
-        parts = align(shared) if self.aligned else np.arange(self.workers)
-        self._parts.append(parts)
-        owned = owners.tolist()
-        for receiver, part in enumerate(parts.tolist()):
-            rows, begins = needed[part], splits[part].tolist()
-            for sender in np.flatnonzero(shared[part]).tolist():
-                if sender != receiver:
-                    sent = rows[begins[owned[sender]] : begins[owned[sender] + 1]]
-                    self._link(layer, receiver, sender, sent)
-                    self.pairs += 1
-                    self.halo_rows += len(sent)
+        splits = [np.searchsorted(rows, self._row_bounds[-1]).tolist() for rows in needed]
+        links, sent = [], []
+        for receiver, (rows, begins) in enumerate(zip(needed, splits, strict=True)):
+            for sender, (first, last) in enumerate(pairwise(begins)):
+                if sender != receiver and first < last:
+                    links.append((layer, receiver, sender))
+                    sent.append(rows[first:last])
+        self._keep_links(links, sent)
+        self.pairs += len(links)
+        self.halo_rows += sum(len(rows) for rows in sent)
 
-    def _link(self, layer: int, receiver: int, sender: int, rows: NDArray[Any]) -> None:
-        self._links.append((layer, receiver, sender))
-        self._link_rows.append(rows)
+    def _keep_links(self, links: list[tuple[int, int, int]], rows: list[NDArray[Any]]) -> None:
+        """A layer's, as three arrays: there are thousands, and a Python object takes more than most hold."""
+        self._links.append(np.array(links, np.int64).reshape(-1, 3))
+        self._link_lengths.append(np.array([len(numbers) for numbers in rows], np.int64))
+        self._link_rows.extend([np.concatenate(rows)] if rows else [])
 
     @property
     def largest_share(self) -> float:
         """Weights of the worker that has most, over the mean."""
-        per_part = np.diff(np.array(self._entry_bounds), axis=1)
-        load = np.take_along_axis(per_part, np.array(self._parts), axis=1).sum(axis=0)
+        load = np.diff(np.array(self._entry_bounds), axis=1).sum(axis=0)
         return float(load.max() / load.mean()) if load.any() else 1.0
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """The arrays of `lamella.manifest.Cut`, in the narrowest types."""
         row_bounds, entry_bounds = np.array(self._row_bounds), np.array(self._entry_bounds)
         layers = len(row_bounds)
-        links = np.array(self._links, np.int64).reshape(-1, 3)
-        starts = np.concatenate([[0], np.cumsum([len(rows) for rows in self._link_rows], dtype=np.int64)])
+        links = np.concatenate(self._links)
+        lengths = np.concatenate(self._link_lengths)
         rows = np.concatenate(self._link_rows)
         digests = np.frombuffer(b"".join(self._digests), np.uint8).reshape(layers, self.workers, 32)
         return {
-            "parts": narrow(np.array(self._parts), self.workers - 1),
             "row_bounds": narrow(row_bounds, int(row_bounds.max())),
             "entry_bounds": narrow(entry_bounds, int(entry_bounds.max())),
             "digests": digests,
             "links": narrow(links, int(links.max())),
-            "link_starts": narrow(starts, int(starts[-1])),
+            "link_lengths": narrow(lengths, int(lengths.max(initial=0))),
             "link_rows": narrow(rows, int(rows.max(initial=0))),
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from lamella.activations import Activations, stack
 from lamella.codec import decode, encode
-from lamella.files import Files
-from lamella.kernel import LayerWeights, forward
+from lamella.kernel import LayerWeights, Processor, forward
 from lamella.mailbox import Mailbox
 from lamella.manifest import Manifest
-from lamella.plan import Range, Step, Task
-from lamella.weights import StoredPart, read_parts
+from lamella.memory import GROUP_ENTRIES
+from lamella.plan import LayerPart, Range, Step, Task
+from lamella.weights import StoredPart
 
 Clock = Callable[[], float]
 
@@ -54,22 +54,27 @@ class _Held:
 def run_task(
     task: Task,
     manifest: Manifest,
-    files: Files,
+    weights: Iterator[StoredPart],
     inputs: Activations,
     mailbox: Mailbox | None,
     observe: Callable[[StepRecord], None],
     clock: Clock = time.monotonic,
+    processor: Processor | None = None,
 ) -> Activations:
     """Walk the steps of a task.
 
     Parameters
     ----------
+    weights
+        The parts of the task, in its order, as they arrive.
     inputs
         The features that the task names, of its samples.
     mailbox
         None where the task neither receives nor sends.
     observe
         Called after every step; what it raises ends the task.
+    processor
+        What the kernel computes with; by default one thread.
 
     Returns
     -------
@@ -77,18 +82,23 @@ def run_task(
         Of the task's rows of the last layer and all of its samples.
     """
     features = np.arange(manifest.features) if task.features is None else task.features
-    parts = [part for step in task.steps for part in step.parts]
-    stored = read_parts(files, manifest, parts)
     held: dict[Range, _Held] = {}
     for step in task.steps:
         began = clock()
-        have = held.get(step.samples) or _Held(features, inputs.select(step.samples))
+        have = held.pop(step.samples, None) or _Held(features, inputs.select(step.samples))
         x = _with_halo(step, have, mailbox)
         received = clock()
-        own = [next(stored) for _ in step.parts]
-        layers = [_kernel_layer(manifest, part, x.rows if i == 0 else None) for i, part in enumerate(own)]
-        read = clock()
-        y = forward(layers, x.block, step.samples)
+        # Nothing else may hold the input: it is as large as the output.
+        y, read_s = x.block, 0.0
+        above: NDArray[np.int64] | None = x.rows
+        del x, have
+        for group in _groups(step.parts):
+            asked = clock()
+            arrived = [next(weights) for _ in group]
+            layers = [_kernel_layer(manifest, part, None if i else above) for i, part in enumerate(arrived)]
+            above = None
+            read_s += clock() - asked
+            y = forward(layers, y, step.samples, processor)
         computed = clock()
         rows = step.parts[-1].rows
         _post(step, y, rows[0], mailbox)
@@ -97,8 +107,8 @@ def run_task(
             StepRecord(
                 layer=step.parts[-1].layer,
                 wait_s=received - began,
-                read_s=read - received,
-                compute_s=computed - read,
+                read_s=read_s,
+                compute_s=computed - received - read_s,
                 send_s=clock() - computed,
                 live=len(y.live),
             )
@@ -126,6 +136,21 @@ def _post(step: Step, y: Activations, first_row: int, mailbox: Mailbox | None) -
         for link in step.send
     }
     mailbox.post(step.parts[-1].layer + 1, step.samples[0], letters)
+
+
+def _groups(parts: Sequence[LayerPart]) -> Iterator[list[LayerPart]]:
+    """Consecutive parts that go through the kernel together, as soon as they are there."""
+    group: list[LayerPart] = []
+    entries = 0
+    for part in parts:
+        size = part.entries[1] - part.entries[0]
+        if group and entries + size > GROUP_ENTRIES:
+            yield group
+            group, entries = [], 0
+        group.append(part)
+        entries += size
+    if group:
+        yield group
 
 
 def _kernel_layer(manifest: Manifest, part: StoredPart, rows: NDArray[np.int64] | None) -> LayerWeights:

@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from lamella.errors import InputError, ModelError
 from lamella.files import Files, checked_path
 
 FORMAT = "lamella-model"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 
 Count = Annotated[int, Field(ge=0, lt=2**48)]
@@ -60,7 +60,6 @@ class Tensor:
 class Table:
     """Values given as one-byte codes into a table of at most 256 float32 values."""
 
-    codes: Tensor
     values: tuple[float, ...]
 
 
@@ -73,44 +72,58 @@ class Layer:
     rows, columns, nnz
         Outputs, inputs and stored weights.
     row_nnz
-        Weights of every row, if they are as many in each; else where its ``rows + 1`` starts are.
+        Weights of every row, if they are as many in each; else the type in which each row's are stored.
     indices
-        Column of each entry.
+        Type in which the column of each entry is stored.
     values
-        Weight of each entry: an array (float32, or float16 where exact), a table, or one constant.
+        Weight of each entry: the type in which they are stored (float32, or float16 where exact), a table
+        that codes of a byte are stored for, or one constant.
     bias
-        One per row (float32), or one constant.
+        The type (float32) in which one per row is stored, or one constant.
     bias_on
         ``nonzero``: added only where ``W x`` is not zero, as the Graph Challenge has it.
     zeros_to_zeros
         Whether a sample that is zero in every column is zero in every row: only then may it be dropped.
     order
         Row of the source at each stored position; None where they are the same.
+    file
+        Where its tiles are (`lamella.tiles`): each some of its rows, their numbers of weights, indices,
+        values or codes, and biases, those that are stored, one after the other.
     sha256
-        Of the bytes of ``row_nnz``, ``indices``, ``values`` (or codes) and ``bias``, those that are arrays,
-        one after the other.
+        Of all of its tiles, one after the other.
     """
 
     rows: Annotated[int, Field(ge=1, lt=2**32)]
     columns: Annotated[int, Field(ge=1, lt=2**32)]
     nnz: Count
-    row_nnz: Count | Tensor
-    indices: Tensor
-    values: float | Table | Tensor
-    bias: float | Tensor
+    row_nnz: Count | DType
+    indices: DType
+    values: float | Table | DType
+    bias: float | DType
     bias_on: Literal["all", "nonzero"]
     activation: Literal["relu", "identity"]
     lo: float | None
     hi: float | None
     zeros_to_zeros: bool
     order: Tensor | None
+    file: str
     sha256: Digest
 
-    def entry_tensors(self) -> list[Tensor]:
-        """The arrays that hold one element per entry."""
-        if isinstance(self.values, Tensor):
-            return [self.indices, self.values]
-        return [self.indices, self.values.codes] if isinstance(self.values, Table) else [self.indices]
+    @property
+    def entry_types(self) -> list[np.dtype[np.generic]]:
+        """Of what is stored for each entry: its index, and its value or code."""
+        values = "U8" if isinstance(self.values, Table) else self.values
+        return [DTYPES[name] for name in (self.indices, values) if isinstance(name, str)]
+
+    @property
+    def entry_bytes(self) -> int:
+        """What is stored for each entry."""
+        return sum(dtype.itemsize for dtype in self.entry_types)
+
+    @property
+    def row_bytes(self) -> int:
+        """What is stored for each row, beside its entries."""
+        return sum(DTYPES[name].itemsize for name in (self.row_nnz, self.bias) if isinstance(name, str))
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,8 @@ class Manifest:
     ----------
     source
         What ``lamella prep`` read, in its words.
+    tiles
+        File of the tiles' places.
     cuts
         File of the cut for each number of workers.
     files
@@ -136,10 +151,11 @@ class Manifest:
     """
 
     format: Literal["lamella-model"]
-    version: Literal[1]
+    version: Literal[2]
     source: str
     partitioner: str
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
+    tiles: str
     cuts: dict[Annotated[int, Field(ge=2)], str]
     files: dict[str, StoredFile]
 
@@ -217,31 +233,28 @@ def _check(manifest: Manifest, where: str) -> None:
     def refuse(what: str) -> None:
         raise ModelError(f"{where}: {what}: make the model again with 'lamella prep'")
 
-    for path in [*manifest.files, *manifest.cuts.values()]:
+    for path in [*manifest.files, *manifest.cuts.values(), manifest.tiles]:
         try:
             checked_path(path)
         except InputError as error:
             raise ModelError(f"{where}: {error}") from error
-    for path in manifest.cuts.values():
+    for path in [*manifest.cuts.values(), manifest.tiles, *(layer.file for layer in manifest.layers)]:
         if path not in manifest.files:
-            refuse(f"cut {path} is not among its files")
+            refuse(f"{path} is not among its files")
     width = manifest.features
     for k, layer in enumerate(manifest.layers):
         if layer.columns != width:
             refuse(f"layer {k} has {layer.columns} columns after {width} rows")
         width = layer.rows
-        tensors = [(name, getattr(layer, name)) for name in ("row_nnz", "indices", "values", "bias", "order")]
-        lengths = {"row_nnz": layer.rows + 1, "indices": layer.nnz, "values": layer.nnz}
-        for name, value in tensors:
-            tensor = value.codes if isinstance(value, Table) else value
-            if isinstance(tensor, Tensor):
-                if (
-                    tensor.file not in manifest.files
-                    or tensor.span(0, tensor.length)[1] > manifest.files[tensor.file].bytes
-                ):
-                    refuse(f"{name} of layer {k} lies outside its files")
-                if tensor.length != lengths.get(name, layer.rows):
-                    refuse(f"{name} of layer {k} has {tensor.length} elements")
+        order = layer.order
+        if order is not None:
+            if (
+                order.file not in manifest.files
+                or order.span(0, order.length)[1] > manifest.files[order.file].bytes
+            ):
+                refuse(f"order of layer {k} lies outside its files")
+            if order.length != layer.rows:
+                refuse(f"order of layer {k} has {order.length} elements")
         if isinstance(layer.row_nnz, int) and layer.row_nnz * layer.rows != layer.nnz:
             refuse(f"layer {k} has {layer.nnz} weights in {layer.rows} rows of {layer.row_nnz}")
 
@@ -250,19 +263,16 @@ def _check(manifest: Manifest, where: str) -> None:
 class Cut:
     """One partition of a model for P workers under the strategy ``rows``.
 
-    The stored rows of each layer are split into P contiguous parts, and each worker owns one of them.
+    The stored rows of each layer are split into P contiguous parts, and worker w owns part w of each.
 
     Attributes
     ----------
-    parts : (layers, P)
-        The part of layer k that worker w owns: a permutation for every layer.
     row_bounds : (layers, P + 1)
-        Part p of layer k is the rows ``row_bounds[k, p]`` to ``row_bounds[k, p + 1]``.
+        Part w of layer k is the rows ``row_bounds[k, w]`` to ``row_bounds[k, w + 1]``.
     entry_bounds : (layers, P + 1)
         The same bounds in entries.
     digests : (layers, P, 32) uint8
-        sha256 of the bytes of each part of each layer, taken as `Layer.sha256` is (of ``row_nnz`` the starts
-        of its rows and the one after).
+        sha256 of each part of each layer: of its tiles, as `Layer.sha256` is taken.
     links : (n, 3)
         (layer, receiver, sender), ascending: to compute that layer the receiver needs rows of the layer
         before from the sender, another worker. For the first layer receiver and sender are the same, and the
@@ -273,7 +283,6 @@ class Cut:
         Row numbers, ascending within a link.
     """
 
-    parts: NDArray[np.int64]
     row_bounds: NDArray[np.int64]
     entry_bounds: NDArray[np.int64]
     digests: NDArray[np.uint8]
@@ -288,17 +297,15 @@ class Cut:
 
     def rows(self, layer: int, worker: int) -> tuple[int, int]:
         """Stored rows ``[start, stop)`` of a layer that a worker owns."""
-        part = self.parts[layer, worker]
-        return int(self.row_bounds[layer, part]), int(self.row_bounds[layer, part + 1])
+        return int(self.row_bounds[layer, worker]), int(self.row_bounds[layer, worker + 1])
 
     def entries(self, layer: int, worker: int) -> tuple[int, int]:
         """Stored entries ``[start, stop)`` of those rows."""
-        part = self.parts[layer, worker]
-        return int(self.entry_bounds[layer, part]), int(self.entry_bounds[layer, part + 1])
+        return int(self.entry_bounds[layer, worker]), int(self.entry_bounds[layer, worker + 1])
 
     def digest(self, layer: int, worker: int) -> str:
         """sha256 of the bytes of those rows, in hexadecimal."""
-        return bytes(self.digests[layer, self.parts[layer, worker]]).hex()
+        return bytes(self.digests[layer, worker]).hex()
 
     @cached_property
     def halo(self) -> dict[tuple[int, int], list[tuple[int, NDArray[np.int64]]]]:
@@ -310,7 +317,34 @@ class Cut:
         return found
 
 
-CUT_TENSORS = ("parts", "row_bounds", "entry_bounds", "digests", "links", "link_starts", "link_rows")
+CUT_TENSORS = ("row_bounds", "entry_bounds", "digests", "links", "link_lengths", "link_rows")
+
+
+def read_tensors(
+    files: Files, manifest: Manifest, path: str, names: tuple[str, ...]
+) -> dict[str, NDArray[Any]]:
+    """A file of the model that holds these tensors, once its hash is found right.
+
+    Raises
+    ------
+    ModelError
+        If it is missing, or another one.
+    """
+    where = files.location(path)
+    try:
+        data = files.read(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"{where} is missing: copy or prepare the model again") from error
+    if hashlib.sha256(data).hexdigest() != manifest.files[path].sha256:
+        raise ModelError(f"{where} is not the file that was prepared (sha256 differs): copy the model again")
+    try:
+        tensors = load_tensors(data)
+    except (SafetensorError, ValueError) as error:
+        raise ModelError(f"{where} can't be read: {error}: prepare the model again") from error
+    if set(tensors) != set(names):
+        held = ", ".join(sorted(tensors))
+        raise ModelError(f"{where} holds {held}, not {', '.join(names)}: prepare the model again")
+    return tensors
 
 
 def read_cut(files: Files, manifest: Manifest, workers: int) -> Cut:
@@ -328,22 +362,11 @@ def read_cut(files: Files, manifest: Manifest, workers: int) -> Cut:
             f"{files.location()} has no cut for {workers} workers (it has: {have}): "
             f"run 'lamella prep' with --workers {workers}, or ask for one of those"
         )
-    try:
-        data = files.read(path)
-    except FileNotFoundError as error:
-        raise ModelError(f"{files.location(path)} is missing: copy or prepare the model again") from error
-    if hashlib.sha256(data).hexdigest() != manifest.files[path].sha256:
-        raise ModelError(
-            f"{files.location(path)} is not the file that was prepared (sha256 differs): copy the model again"
-        )
-    try:
-        tensors = load_tensors(data)
-    except (SafetensorError, ValueError) as error:
-        raise ModelError(f"{files.location(path)} is not a cut: {error}") from error
-    if set(tensors) != set(CUT_TENSORS):
-        raise ModelError(f"{files.location(path)} is not a cut: it holds {', '.join(sorted(tensors))}")
+    tensors = read_tensors(files, manifest, path, CUT_TENSORS)
     digests = tensors.pop("digests")
-    cut = Cut(digests=digests, **{name: tensor.astype(np.int64) for name, tensor in tensors.items()})
+    whole = {name: tensor.astype(np.int64) for name, tensor in tensors.items()}
+    starts = np.concatenate([[0], np.cumsum(whole.pop("link_lengths"))])
+    cut = Cut(digests=digests, link_starts=starts, **whole)
     _check_cut(cut, manifest, workers, files.location(path))
     return cut
 
@@ -357,8 +380,6 @@ def _check_cut(cut: Cut, manifest: Manifest, workers: int, where: str) -> None:
         cut.row_bounds.shape == cut.entry_bounds.shape == (layers, workers + 1)
         and cut.digests.shape == (layers, workers, 32)
         and cut.digests.dtype == np.uint8
-        and cut.parts.shape == (layers, workers)
-        and bool((np.sort(cut.parts, axis=1) == np.arange(workers)).all())
         and cut.links.shape == (n, 3)
         and cut.link_starts.shape == (n + 1,)
         and bool(

@@ -110,6 +110,11 @@ class Task:
         """Rows of the last layer that it computes."""
         return self.steps[-1].parts[-1].rows
 
+    @property
+    def parts(self) -> list[LayerPart]:
+        """Everything that it computes with, in order."""
+        return [part for step in self.steps for part in step.parts]
+
 
 @dataclass(frozen=True)
 class SnsAddress:

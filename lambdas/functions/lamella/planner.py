@@ -9,13 +9,11 @@ from typing import cast
 from lamella.errors import PlanError
 from lamella.events import RunRequest
 from lamella.manifest import Manifest
-from lamella.plan import Plan, StrategyName, Task
+from lamella.plan import Plan, StrategyName
 
 DEFAULT_WORKERS = 8
 # An inline Map runs at most 40 iterations at a time (Step Functions quotas); a gang needs all its workers.
 MAX_INLINE_WORKERS = 40
-RUNTIME_BYTES = 220 << 20  # Python, numpy, scipy and boto3, as measured in a worker
-WINDOW_BYTES = 160 << 20  # weights read ahead, and their kernel-ready copy
 
 
 @dataclass(frozen=True)
@@ -69,19 +67,6 @@ def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capa
         have = ", ".join(str(size) for size in sizes)
         raise PlanError(f"no worker of {request.memory_mb} MB is deployed: use {have}")
     return Plan(strategy, "sns" if talks else "none", workers, request.memory_mb or sizes[0], samples)
-
-
-def memory_need_bytes(tasks: Sequence[Task], features: int) -> int:
-    """Of the hungriest worker: runtime, weights, and a step's input and output, each twice."""
-    most = 0
-    for task in tasks:
-        have = features if task.features is None else len(task.features)
-        for step in task.steps:
-            samples = step.samples[1] - step.samples[0]
-            came = have + sum(len(link.rows) for link in step.receive)
-            have = max(part.rows[1] - part.rows[0] for part in step.parts)
-            most = max(most, 2 * 4 * samples * (came + have))
-    return RUNTIME_BYTES + WINDOW_BYTES + most
 
 
 def fitting_memory_mb(need_bytes: int, sizes_mb: Sequence[int]) -> int:

@@ -54,6 +54,23 @@ class PlanRecord:
 
 
 @dataclass(frozen=True)
+class WeightUse:
+    """Where a worker's weights came from.
+
+    Attributes
+    ----------
+    read_bytes, reused_bytes
+        Read by this run, and kept from earlier runs of the same execution environment.
+    window_bytes
+        The most that was read, or being read, and not yet computed with.
+    """
+
+    read_bytes: int = 0
+    reused_bytes: int = 0
+    window_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class WorkerReport:
     """How a worker fared; lies beside its part of the output.
 
@@ -65,6 +82,10 @@ class WorkerReport:
         For each step: last layer, seconds waiting, reading, computing, sending, and live samples.
     process
         Process id and execution environment (log stream).
+    weights
+        Where its weights came from.
+    peak_bytes
+        Most memory that its process had so far, earlier runs of the same process included.
     """
 
     worker: int
@@ -75,6 +96,8 @@ class WorkerReport:
     steps: tuple[tuple[int, float, float, float, float, int], ...]
     process: tuple[int, str]
     usage: JsonUsage
+    weights: WeightUse = WeightUse()
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True)

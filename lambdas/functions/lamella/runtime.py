@@ -12,6 +12,7 @@ import boto3
 from aws_lambda_powertools import Logger
 from botocore.config import Config as ClientConfig
 
+from lamella.block_cache import BlockCache
 from lamella.config import Config
 from lamella.metering import Meter
 from lamella.storage import Bucket
@@ -45,6 +46,8 @@ class LambdaContext(Protocol):
 class Runtime:
     """One per execution environment; `begin` starts an invocation.
 
+    What outlives an invocation is its clients, and the blocks of weights that it had room to keep.
+
     Clients are made when first asked for: each costs a cold start some 20 ms.
     """
 
@@ -52,6 +55,7 @@ class Runtime:
         self.config = Config.read()
         self.logger = Logger(service="lamella")
         self.meter = Meter()
+        self.blocks = BlockCache()
         self._session = boto3.session.Session()
         self.meter.attach(self._session)
         self._cold = True
@@ -116,3 +120,15 @@ def process_age_s() -> float:
     except (OSError, ValueError, IndexError):
         return 0.0
     return max(0.0, uptime_s - ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process has had. 0 where /proc does not say.
+
+    Not from getrusage: that begins with what the process that started this one had.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return 0

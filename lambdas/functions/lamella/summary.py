@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from lamella.events import FailedAnswer, FinishEvent
@@ -74,6 +75,8 @@ def _detail(worker: WorkerReport, run_started_s: float) -> dict[str, Any]:
         "memory_mb": worker.memory_mb,
         "process": worker.process[0],
         "log_stream": worker.process[1],
+        **asdict(worker.weights),
+        "peak_bytes": worker.peak_bytes,
         "usage": worker.usage,
         "steps": steps,
     }

@@ -1,25 +1,17 @@
-"""A worker's own weights: read by range, ahead of the computation, and checked against their hashes."""
+"""A worker's own weights: where they are stored, and what they are once read."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import ModelError
-from lamella.files import Files
 from lamella.kernel import LayerWeights
-from lamella.manifest import DTYPES, Layer, Manifest, Table, Tensor
+from lamella.manifest import DTYPES, Layer, Table
 from lamella.plan import LayerPart
-
-READERS = 8
-READ_BYTES = 8 << 20  # one ranged GET; larger ones gain nothing at some 75 MB/s a function
-WINDOW_BYTES = 128 << 20  # read or being read, and not yet computed
+from lamella.tiles import Tiles
 
 
 @dataclass(frozen=True)
@@ -71,128 +63,77 @@ class StoredPart:
             values=self.values,
             bias=self.bias,
             bias_on_nonzero=layer.bias_on == "nonzero",
-            relu=layer.activation == "relu",
+            activation=layer.activation,
             lo=None if layer.lo is None else np.float32(layer.lo),
             hi=None if layer.hi is None else np.float32(layer.hi),
             zeros_to_zeros=layer.zeros_to_zeros,
         )
 
 
-@dataclass
-class _Read:
-    """One ranged read; spans of several tensors and layers may lie in it."""
+def decoded(layer: Layer, part: LayerPart, tiles: Tiles, data: memoryview, where: str) -> StoredPart:
+    """A part from its bytes.
 
-    file: str
-    start: int
-    stop: int
-    spans: int = 1
-    data: Future[bytes] | None = None
-
-
-@dataclass(frozen=True)
-class _Span:
-    read: _Read
-    start: int
-    stop: int
-    dtype: np.dtype[np.generic]
-
-    def array(self) -> tuple[memoryview, NDArray[np.generic]]:
-        assert self.read.data is not None
-        data = memoryview(self.read.data.result())[self.start - self.read.start : self.stop - self.read.start]
-        if len(data) != self.stop - self.start:
-            raise ModelError(
-                f"{self.read.file} ends before byte {self.stop}: copy or prepare the model again"
-            )
-        return data, np.frombuffer(data, self.dtype)
-
-
-def read_parts(files: Files, manifest: Manifest, parts: Sequence[LayerPart]) -> Iterator[StoredPart]:
-    """Read parts of layers, in their order, several reads ahead.
+    Parameters
+    ----------
+    data
+        Its tiles, one after the other.
+    where
+        The model's place, for messages.
 
     Raises
     ------
     ModelError
-        If a file is missing or short, or a part's bytes are not those that its hash was taken of.
+        If they are not what the part's cut says.
     """
-    reads: list[_Read] = []
-    spans = [_spans(manifest.layers[part.layer], part, reads) for part in parts]
-    waiting, inside = deque(reads), 0
-    pool = ThreadPoolExecutor(READERS, thread_name_prefix="weights")
-    try:
-        for part, needed in zip(parts, spans, strict=True):
-            missing = sum(span.read.data is None for span in needed)
-            while waiting and (missing or inside < WINDOW_BYTES):
-                read = waiting.popleft()
-                read.data = pool.submit(files.read, read.file, read.start, read.stop)
-                inside += read.stop - read.start
-                missing = sum(span.read.data is None for span in needed)
-            try:
-                yield _stored(files, manifest.layers[part.layer], part, needed)
-            except FileNotFoundError as error:
-                raise ModelError(f"{error}: copy or prepare the model again") from error
-            for span in needed:
-                span.read.spans -= 1
-                if not span.read.spans:
-                    inside -= span.read.stop - span.read.start
-                    span.read.data = None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _spans(layer: Layer, part: LayerPart, reads: list[_Read]) -> list[_Span]:
-    wanted: list[tuple[Tensor, int, int]] = []
-    if isinstance(layer.row_nnz, Tensor):
-        wanted.append((layer.row_nnz, part.rows[0], part.rows[1] + 1))
-    wanted += [(tensor, *part.entries) for tensor in layer.entry_tensors()]
-    if isinstance(layer.bias, Tensor):
-        wanted.append((layer.bias, *part.rows))
-    found = []
-    for tensor, first, last in wanted:
-        start, stop = tensor.span(first, last)
-        before = reads[-1] if reads else None
-        if (
-            before
-            and before.file == tensor.file
-            and before.stop == start
-            and stop - before.start <= READ_BYTES
-        ):
-            before.stop = stop
-            before.spans += 1
-        else:
-            reads.append(_Read(tensor.file, start, stop))
-        found.append(_Span(reads[-1], start, stop, DTYPES[tensor.dtype]))
-    return found
-
-
-def _stored(files: Files, layer: Layer, part: LayerPart, spans: list[_Span]) -> StoredPart:
-    digest = hashlib.sha256()
-    arrays: deque[NDArray[np.generic]] = deque()
-    for span in spans:
-        data, array = span.array()
-        digest.update(data)
-        arrays.append(array)
-    if digest.hexdigest() != part.sha256:
-        raise ModelError(
-            f"layer {part.layer}, rows {part.rows[0]} to {part.rows[1]}, of {files.location()} are not the "
-            "bytes that were prepared (sha256 differs): copy or prepare the model again"
-        )
+    fields = _fields(layer)
+    pieces: dict[str, list[NDArray[np.generic]]] = {field.name: [] for field in fields}
+    offset = 0
+    for rows, entries in zip(tiles.rows, tiles.entries, strict=True):
+        for field in fields:
+            piece = np.frombuffer(data, field.dtype, entries if field.per_entry else rows, offset)
+            pieces[field.name].append(piece)
+            offset += piece.nbytes
+    if len(fields) == 1:
+        # What is stored of nothing but indices is one array already.
+        pieces[fields[0].name] = [np.frombuffer(data, fields[0].dtype)]
+    arrays = {name: found[0] if len(found) == 1 else np.concatenate(found) for name, found in pieces.items()}
     rows, nnz = part.rows[1] - part.rows[0], part.entries[1] - part.entries[0]
-    if isinstance(layer.row_nnz, Tensor):
-        starts = arrays.popleft().astype(np.int64) - part.entries[0]
-        if starts[0] != 0 or starts[-1] != nnz or (np.diff(starts) < 0).any():
-            raise ModelError(
-                f"layer {part.layer} of {files.location()} contradicts its cut: prepare the model again"
-            )
-    else:
+    starts: NDArray[np.int64]
+    if isinstance(layer.row_nnz, int):
         starts = np.arange(rows + 1) * layer.row_nnz
-    indices = arrays.popleft()
+    else:
+        starts = np.concatenate([[0], np.cumsum(arrays["row_nnz"], dtype=np.int64)])
+    if starts[-1] != nnz:
+        raise ModelError(f"layer {part.layer} of {where} contradicts its cut: prepare the model again")
     values: NDArray[np.float32]
     if isinstance(layer.values, float):
         values = np.full(nnz, layer.values, np.float32)
     elif isinstance(layer.values, Table):
-        values = np.array(layer.values.values, np.float32)[arrays.popleft().astype(np.intp)]
+        values = np.array(layer.values.values, np.float32)[arrays["values"].astype(np.intp)]
     else:
-        values = arrays.popleft().astype(np.float32)
+        values = arrays["values"].astype(np.float32)
     bias: np.float32 | NDArray[np.float32]
-    bias = np.float32(layer.bias) if isinstance(layer.bias, float) else arrays.popleft().astype(np.float32)
+    bias = np.float32(layer.bias) if isinstance(layer.bias, float) else arrays["bias"].astype(np.float32)
+    indices = arrays["indices"]
     return StoredPart(part.layer, starts, indices.view(indices.dtype.newbyteorder("=")), values, bias)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """An array of a tile."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    per_entry: bool
+
+
+def _fields(layer: Layer) -> list[_Field]:
+    """What a tile of a layer holds, in order."""
+    codes = "U8" if isinstance(layer.values, Table) else layer.values
+    held = (
+        ("row_nnz", layer.row_nnz, False),
+        ("indices", layer.indices, True),
+        ("values", codes, True),
+        ("bias", layer.bias, False),
+    )
+    return [_Field(name, DTYPES[dtype], each) for name, dtype, each in held if isinstance(dtype, str)]

@@ -10,8 +10,9 @@ from lamella.errors import InputError, PlanError
 from lamella.events import RunRequest, parse_request
 from lamella.files import Directory
 from lamella.manifest import Manifest, read_manifest
+from lamella.memory import memory_need_bytes
 from lamella.plan import Plan
-from lamella.planner import Capacity, choose, fitting_memory_mb, memory_need_bytes
+from lamella.planner import Capacity, choose, fitting_memory_mb
 from lamella.strategies.serial import serial
 from model_prep.writer import write_model
 from tests.unit.prep.sources import random_source
@@ -94,7 +95,7 @@ def test_a_request_needs_a_model_and_an_input() -> None:
 
 def test_memory_grows_with_the_samples_and_is_refused_beyond_the_largest(manifest: Manifest) -> None:
     def need(samples: int) -> int:
-        return memory_need_bytes(serial(manifest, None, Plan("serial", "none", 1, 0, samples)), 20)
+        return memory_need_bytes(serial(manifest, None, Plan("serial", "none", 1, 0, samples)), manifest)
 
     assert need(10) < need(1_000_000)
     assert fitting_memory_mb(need(10), AMPLE.memory_sizes_mb) == 1024

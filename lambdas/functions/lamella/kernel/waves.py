@@ -1,62 +1,41 @@
-"""Waves on scipy: a block of samples goes through several layers while it is in cache."""
+"""Waves: blocks of samples go through several layers while they are in cache; survivors are packed again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Sequence
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-# scipy's y += A x for a block of columns: it walks a row's entries in stored order, one rounded product and
-# one rounded sum at a time, and is several times as fast as the public A @ x, which allocates per call.
-from scipy.sparse._sparsetools import csr_matvecs
-
 from lamella.activations import Activations
-from lamella.errors import NonFiniteActivation
+from lamella.kernel.blocks import (
+    GROUP,
+    Block,
+    Piece,
+    aligned,
+    deal,
+    even_widths,
+    pack,
+    padded,
+    without,
+)
+from lamella.kernel.interface import BoundLayers
+from lamella.kernel.layers import Layer
+from lamella.kernel.processor import Caches, Processor
 from lamella.plan import Range
 
-BLOCK_SAMPLES = 256
-WAVE_LAYERS = 4
+NARROWEST = 2 * GROUP  # narrower blocks leave the processor waiting for sums
+WIDE = 256  # wider ones gain nothing
+FIRST_WAVE = 4  # layers
+ROW_SPLIT_WORK = 1 << 24  # products of a layer from which on sharing its rows pays for the threads' meeting
+
+_Job = tuple[list[Piece], NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
-class LayerWeights:
-    """Rows of one layer, ready to be multiplied.
-
-    Attributes
-    ----------
-    number
-        The layer's, for messages.
-    columns
-        Rows that the input block must have.
-    starts : (rows + 1,) int32
-    indices : (nnz,) int32
-        Row of the input block that each entry multiplies.
-    values : (nnz,) float32
-    bias
-        One float32, or one per row.
-    """
-
-    number: int
-    columns: int
-    starts: NDArray[np.int32]
-    indices: NDArray[np.int32]
-    values: NDArray[np.float32]
-    bias: np.float32 | NDArray[np.float32]
-    bias_on_nonzero: bool
-    relu: bool
-    lo: np.float32 | None
-    hi: np.float32 | None
-    zeros_to_zeros: bool
-
-    @property
-    def rows(self) -> int:
-        return len(self.starts) - 1
-
-
-def forward(layers: Sequence[LayerWeights], x: Activations, samples: Range) -> Activations:
+def forward(
+    layers: Sequence[Layer], x: Activations, samples: Range, processor: Processor | None = None
+) -> Activations:
     """Take activations through consecutive layers.
 
     Parameters
@@ -65,6 +44,8 @@ def forward(layers: Sequence[LayerWeights], x: Activations, samples: Range) -> A
         Input of the first layer: (``layers[0].columns``, live samples).
     samples
         The samples that ``x`` stands for, dead ones included: ``[start, stop)``.
+    processor
+        By default, one thread of this one.
 
     Returns
     -------
@@ -76,63 +57,117 @@ def forward(layers: Sequence[LayerWeights], x: Activations, samples: Range) -> A
     NonFiniteActivation
         If a layer gives NaN or infinity; names the layer.
     """
+    processor = processor or Processor()
     for zeros_to_zeros, group in groupby(layers, lambda layer: layer.zeros_to_zeros):
         if not zeros_to_zeros:
             x = x.with_all(samples)
-        for wave in _in_turns(list(group), WAVE_LAYERS):
-            x = _wave(wave, x, drop=zeros_to_zeros)
+        x = _through(list(group), x, processor, drop=zeros_to_zeros)
     return x.without_dead()
 
 
-def _in_turns(layers: list[LayerWeights], length: int) -> Iterator[list[LayerWeights]]:
-    for start in range(0, len(layers), length):
-        yield layers[start : start + length]
+class _Room:
+    """Memory for what waves leave: for one while the one before is read, then for the one after the next."""
+
+    def __init__(self) -> None:
+        self._next, self._last = np.empty(0, np.float32), np.empty(0, np.float32)
+
+    def slots(self, rows: int, widths: Sequence[int]) -> list[NDArray[np.float32]]:
+        """One for each block of these widths."""
+        bounds = np.cumsum([0, *(rows * padded(width) for width in widths)]).tolist()
+        if self._next.size < bounds[-1]:
+            self._next = aligned(1, bounds[-1]).reshape(-1)
+        room, self._next, self._last = self._next, self._last, self._next
+        return [room[start:stop] for start, stop in pairwise(bounds)]
 
 
-def _wave(layers: list[LayerWeights], x: Activations, *, drop: bool) -> Activations:
-    blocks = []
-    for start in range(0, len(x.live), BLOCK_SAMPLES):
-        stop = start + BLOCK_SAMPLES
-        live, values = x.live[start:stop], np.ascontiguousarray(x.values[:, start:stop])
-        for layer in layers:
-            values, alive = _multiply(layer, values)
-            if drop and not alive.all():
-                live, values = live[alive], np.ascontiguousarray(values[:, alive])
-            if not len(live):
-                break
-        if len(live):
-            blocks.append(Activations(live, values))
-    if not blocks:
-        return Activations(np.zeros(0, np.int64), np.zeros((layers[-1].rows, 0), np.float32))
-    live = np.concatenate([block.live for block in blocks])
-    return Activations(live, np.concatenate([block.values for block in blocks], axis=1))
+def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop: bool) -> Activations:
+    """Consecutive layers that all drop dead samples, or all keep them."""
+    bound = processor.kernel.bind(layers)
+    width = block_width(max(max(layer.rows, layer.columns) for layer in layers), processor.caches)
+    blocks = [Block(x.live, x.values)] if len(x.live) else []
+    room = _Room()
+    done, length = 0, FIRST_WAVE if drop else len(layers)
+    while done < len(layers) and blocks:
+        samples = sum(block.width for block in blocks)
+        if _rows_are_shared(layers[done], samples, processor):
+            pieces = deal(blocks, [samples])[0]
+            block = _by_rows(bound, done, layers[done], pieces, processor, drop=drop)
+            blocks, done = [block] if block.width else [], done + 1
+            continue
+        stop = wave_stop(layers, done, length, processor.caches)
+        widths = even_widths(samples, width, processor.threads)
+        jobs = list(zip(deal(blocks, widths), room.slots(layers[stop - 1].rows, widths), strict=True))
+
+        def wave(job: _Job, first: int = done, stop: int = stop) -> Block:
+            return bound.through(*job, first, stop, drop=drop)
+
+        blocks = [block for block in processor.share(wave, jobs) if block.width]
+        length = _next_length(length, sum(widths), sum(block.width for block in blocks))
+        done = stop
+    del room
+    return _joined(blocks, layers[-1].rows, processor)
 
 
-def _multiply(layer: LayerWeights, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """One layer of one block, and which of its samples are alive after it."""
-    y = np.zeros((layer.rows, x.shape[1]), np.float32)
-    csr_matvecs(
-        layer.rows, layer.columns, x.shape[1], layer.starts, layer.indices, layer.values, x.ravel(), y.ravel()
-    )
-    bias = layer.bias[:, None] if isinstance(layer.bias, np.ndarray) else layer.bias
-    # Where relu follows, a bias <= 0 leaves zeros at zero whether it is added to them or not.
-    if layer.bias_on_nonzero and not (layer.relu and np.all(bias <= 0)):
-        np.add(y, bias, out=y, where=y != 0)
-    elif np.any(bias):
-        y += bias
-    if layer.relu:
-        np.maximum(y, np.float32(0), out=y)
-    if layer.lo is not None:
-        np.maximum(y, layer.lo, out=y)
-    if layer.hi is not None:
-        np.minimum(y, layer.hi, out=y)
-    if layer.relu and (layer.lo is None or layer.lo >= 0):
-        top = y.max(axis=0, initial=0)
-        finite, alive = np.isfinite(top).all(), top > 0
-    else:
-        finite, alive = np.isfinite(y).all(), y.any(axis=0)
-    if not finite:
-        raise NonFiniteActivation(
-            f"layer {layer.number} gives NaN or infinity: check the model's weights and the input's scale"
+def block_width(rows: int, caches: Caches) -> int:
+    """How many samples to take at a time: a layer's input and output then fill the L2 cache."""
+    fitting = caches.l2_bytes // (2 * 4 * rows)
+    return min(WIDE, max(NARROWEST, fitting // GROUP * GROUP))
+
+
+def wave_stop(layers: Sequence[Layer], first: int, length: int, caches: Caches) -> int:
+    """Where a wave of at most ``length`` layers ends: its weights, read for each block, stay in cache."""
+    size = stop = 0
+    for stop in range(first, min(first + length, len(layers))):
+        size += layers[stop].bytes
+        if size > caches.last_bytes // 2 and stop > first:
+            return stop
+    return stop + 1
+
+
+def _next_length(length: int, before: int, after: int) -> int:
+    """Layers of the next wave: fewer while many samples die, since those left are packed after it."""
+    if after < before // 2:
+        return max(1, length // 2)
+    return length if after < before * 7 // 8 else 2 * length
+
+
+def _rows_are_shared(layer: Layer, samples: int, processor: Processor) -> bool:
+    """Whether threads share a layer's rows: its samples are too few to be shared evenly."""
+    groups = padded(samples) // GROUP
+    few = processor.threads > 1 and groups < 4 * processor.threads and samples <= WIDE
+    return few and layer.nnz * groups * GROUP >= ROW_SPLIT_WORK
+
+
+def _by_rows(
+    bound: BoundLayers,
+    number: int,
+    layer: Layer,
+    pieces: Sequence[Piece],
+    processor: Processor,
+    *,
+    drop: bool,
+) -> Block:
+    """One layer of one block, its entries shared evenly."""
+    block = pack(pieces)
+    out = aligned(layer.rows, block.stride)
+    alive = np.logical_or.reduce(
+        processor.share(
+            lambda rows: bound.rows(number, block, out, *rows),
+            list(pairwise(layer.shares(processor.threads))),
         )
-    return y, alive
+    )
+    done = Block(block.live, out)
+    return without(done, alive) if drop and not alive.all() else done
+
+
+def _joined(blocks: Sequence[Block], rows: int, processor: Processor) -> Activations:
+    if not blocks:
+        return Activations(np.zeros(0, np.int64), np.zeros((rows, 0), np.float32))
+    stops = np.cumsum([block.width for block in blocks]).tolist()
+    values = np.empty((rows, stops[-1]), np.float32)
+
+    def copy(k: int) -> None:
+        values[:, stops[k] - blocks[k].width : stops[k]] = blocks[k].values[:, : blocks[k].width]
+
+    processor.share(copy, range(len(blocks)))
+    return Activations(np.concatenate([block.live for block in blocks]), values)

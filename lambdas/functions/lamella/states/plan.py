@@ -14,8 +14,9 @@ from lamella.inputs import Batch, known_suffix, read_batch
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
 from lamella.leases import SlotLeases
 from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
+from lamella.memory import memory_need_bytes
 from lamella.plan import Assignment, Plan, SnsAddress, Task
-from lamella.planner import Capacity, choose, fitting_memory_mb, memory_need_bytes
+from lamella.planner import Capacity, choose, fitting_memory_mb
 from lamella.records import PlanRecord, Share, to_json
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
@@ -48,7 +49,7 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     cut = read_cut(model, manifest, plan.workers) if plan.strategy in NEEDS_CUT else None
     tasks = STRATEGIES[plan.strategy](manifest, cut, plan)
     if request.memory_mb is None:
-        need = memory_need_bytes(tasks, manifest.features)
+        need = memory_need_bytes(tasks, manifest)
         plan = dataclasses.replace(plan, memory_mb=fitting_memory_mb(need, list(sizes)))
     deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
     channel = _lease(runtime, event.run, plan, deadline_s) if plan.channel == "sns" else None

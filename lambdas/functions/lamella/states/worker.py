@@ -13,15 +13,19 @@ from lamella.channels.sns import SnsChannel
 from lamella.engine import StepRecord, run_task
 from lamella.errors import DeadlineExceeded, ModelError, WorkerError
 from lamella.events import WorkerEvent
+from lamella.kernel import Processor, threads_for
 from lamella.layout import RunKeys
 from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
+from lamella.memory import weight_memory
 from lamella.plan import Assignment, parse_assignment
 from lamella.records import Share, WorkerReport, part_to_bytes
-from lamella.runtime import LambdaContext, Runtime
+from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
 from lamella.sealing import with_own_write
 from lamella.shares import share_from_bytes
 from lamella.storage import Bucket, folder
+from lamella.streaming import WeightStream
+from lamella.tiles import read_tiles
 
 ENDING_S = 5.0  # kept back of the function's time to say what happened
 PROGRESS_S = 0.5  # least time between two lines of progress
@@ -61,6 +65,8 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     task = assignment.task
     model = folder(runtime.s3, assignment.model)
     manifest = _manifest(model, assignment)
+    room = weight_memory(task, manifest, runtime.memory_mb)
+    runtime.blocks.begin(room.cache_bytes)
     rows = manifest.features if task.features is None else len(task.features)
     inputs = share_from_bytes(
         bucket.read(keys.input(event.worker)), rows, task.samples, keys.input(event.worker)
@@ -70,8 +76,15 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     )
     observer = _Observer(runtime, len(manifest.layers), watch, deadline_s)
     mailbox = _mailbox(runtime, assignment, watch, deadline_s)
-    with closing(mailbox) if mailbox else nullcontext():
-        output = run_task(task, manifest, model, inputs, mailbox, observer)
+    tiles = read_tiles(model, manifest)
+    weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks)
+    with (
+        weights,
+        Processor(threads_for(runtime.memory_mb)) as processor,
+        closing(mailbox) if mailbox else nullcontext(),
+    ):
+        runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
+        output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
     report = WorkerReport(
         worker=event.worker,
         started_s=started_s,
@@ -81,6 +94,8 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         steps=tuple(dataclasses.astuple(record) for record in observer.records),
         process=(os.getpid(), context.log_stream_name),
         usage={},
+        weights=weights.use,
+        peak_bytes=peak_memory_bytes(),
     )
     share = Share(task.rows, task.samples)
     body = with_own_write(

@@ -1,0 +1,81 @@
+"""What a worker's memory is for: pure arithmetic over its task.
+
+``runtime + activations + layers in the kernel's form + window + blocks kept for later runs``; only the first
+four must fit, and the window is at least a few reads long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lamella.manifest import Layer, Manifest
+from lamella.plan import LayerPart, Task
+
+RUNTIME_BYTES = 220 << 20  # Python, numpy and boto3, as measured in a worker
+LEAST_WINDOW_BYTES = 64 << 20
+MOST_WINDOW_BYTES = 128 << 20
+# Weights that are in the form of the kernel at the same time; a larger layer goes alone.
+GROUP_ENTRIES = 1 << 21
+_KERNEL_ENTRY_BYTES = 8  # an int32 index and a float32 value
+_KERNEL_ROW_BYTES = 16
+
+
+@dataclass(frozen=True)
+class WeightMemory:
+    """What a worker's weights may take.
+
+    Attributes
+    ----------
+    window_bytes
+        Read ahead of the computation.
+    cache_bytes
+        Kept for later runs.
+    """
+
+    window_bytes: int
+    cache_bytes: int
+
+
+def memory_need_bytes(tasks: Sequence[Task], manifest: Manifest) -> int:
+    """Of the hungriest worker, however many layers the model has."""
+    return max(_fixed_bytes(task, manifest) + LEAST_WINDOW_BYTES for task in tasks)
+
+
+def weight_memory(task: Task, manifest: Manifest, memory_mb: int) -> WeightMemory:
+    """How a worker spends the memory that its task leaves: first on the window, then on the cache."""
+    spare = (memory_mb << 20) - _fixed_bytes(task, manifest)
+    window = min(max(spare, LEAST_WINDOW_BYTES), MOST_WINDOW_BYTES)
+    return WeightMemory(window, max(0, spare - window))
+
+
+def _fixed_bytes(task: Task, manifest: Manifest) -> int:
+    return RUNTIME_BYTES + _activation_bytes(task, manifest.features) + _kernel_bytes(task, manifest)
+
+
+def _activation_bytes(task: Task, features: int) -> int:
+    """A step's input and output, each twice."""
+    most = 0
+    have = features if task.features is None else len(task.features)
+    for step in task.steps:
+        samples = step.samples[1] - step.samples[0]
+        came = have + sum(len(link.rows) for link in step.receive)
+        have = max(part.rows[1] - part.rows[0] for part in step.parts)
+        most = max(most, 2 * 4 * samples * (came + have))
+    return most
+
+
+def _kernel_bytes(task: Task, manifest: Manifest) -> int:
+    """The largest layer, as it is read and as the kernel has it; or as many small ones as go together."""
+    largest = 0
+    for part in task.parts:
+        entries, rows = part.entries[1] - part.entries[0], part.rows[1] - part.rows[0]
+        ready = _KERNEL_ENTRY_BYTES * max(entries, GROUP_ENTRIES) + _KERNEL_ROW_BYTES * rows
+        largest = max(largest, ready + stored_bytes(manifest.layers[part.layer], part))
+    return largest
+
+
+def stored_bytes(layer: Layer, part: LayerPart) -> int:
+    """Bytes of a part as it is stored."""
+    entries, rows = part.entries[1] - part.entries[0], part.rows[1] - part.rows[0]
+    return entries * layer.entry_bytes + rows * layer.row_bytes
