@@ -162,12 +162,12 @@ class WeightStream(Iterator[StoredPart]):
                 for begin, end in zip(arrival.tiles.begins, arrival.tiles.ends, strict=True)
             )
             # A part's tiles ascend in its file, so its spans come in the order of its hash.
-            for begin, end, number in wanted:
+            for begin, end, number in _joined(wanted):
                 arrivals[number].spans += self._spans(file, begin, end)
             yield from arrivals
 
     def _spans(self, file: str, start: int, stop: int) -> Iterator[_Span]:
-        """A tile in one or more reads; the first may be that of the tile before."""
+        """Bytes in one or more reads; the first may be that of the bytes before."""
         while start < stop:
             last = self._reads[-1] if self._reads else None
             if last and (last.file, last.stop) == (file, start) and start - last.start < READ_BYTES:
@@ -219,3 +219,16 @@ class WeightStream(Iterator[StoredPart]):
             if not span.read.users:
                 self._inside_bytes -= span.read.stop - span.read.start
                 span.read.data = None
+
+
+def _joined(tiles: Sequence[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Tiles (begin, end, part) of the same part that touch, as one."""
+    for number, run in groupby(tiles, key=lambda tile: tile[2]):
+        start = stop = -1
+        for begin, end, _ in run:
+            if begin != stop:
+                if stop > start:
+                    yield start, stop, number
+                start = begin
+            stop = end
+        yield start, stop, number
