@@ -11,6 +11,7 @@ from scipy.sparse import csr_array, save_npz
 
 from lamella.inputs import read_batch
 from model_prep.blobs import digit_blobs, repeat_pixels
+from model_prep.reference import scipy_matrix
 
 IMAGES = "sparse-images-1024.first10000.tsv.gz"
 PIXELS, SAMPLES = 1024, 10_000
@@ -42,7 +43,7 @@ def benchmark_samples(neurons: int, folder: Path, samples: int = SAMPLES) -> Sam
     images = Path(os.environ.get("LAMELLA_GRAPH_CHALLENGE") or _SHARED) / IMAGES
     if images.exists():
         description = f"the first {samples:,} official images"
-        matrix = csr_array(read_batch(images.read_bytes(), images.name, PIXELS, SAMPLES).matrix.T)
+        matrix = scipy_matrix(read_batch(images.read_bytes(), images.name, PIXELS, SAMPLES))
         if (neurons, samples) == (PIXELS, SAMPLES):
             return Samples(description, matrix, images)
     else:

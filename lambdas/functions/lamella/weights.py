@@ -63,7 +63,7 @@ class StoredPart:
             values=self.values,
             bias=self.bias,
             bias_on_nonzero=layer.bias_on == "nonzero",
-            relu=layer.activation == "relu",
+            activation=layer.activation,
             lo=None if layer.lo is None else np.float32(layer.lo),
             hi=None if layer.hi is None else np.float32(layer.hi),
             zeros_to_zeros=layer.zeros_to_zeros,

@@ -12,7 +12,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 # Exact arithmetic: neither of the first two may be left out, whatever they cost (nothing).
-flags="-ffp-contract=off -fno-fast-math -O3 -std=gnu11 -fPIC -shared -nostdlib -s -Wall -Wextra -Werror"
+flags="-ffp-contract=off -fno-fast-math -O3 -std=gnu11 -ffreestanding -fPIC -shared -nostdlib -s -Wall -Wextra -Werror"
 
 case $machine in
 x86_64)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lamella.files import Directory
-from lamella.inputs import Batch
+from lamella.inputs.batch import dense_blocks, join
 from lamella.manifest import read_manifest
 from model_prep.reference import plain_scipy
 from model_prep.source import Source, SourceLayer, source_layer
@@ -70,7 +70,7 @@ def test_bits_are_the_same(
     x = random.standard_normal((source.features, samples)).astype(np.float32)
     x[random.random(x.shape) < 0.5] = 0
     x[:, random.random(samples) < 0.3] = 0
-    batch = Batch(sparse.csr_array(x), 0)
+    batch = join(dense_blocks(x.T, "x"), samples, 0, "x")
     model = tmp_path_factory.mktemp("model") / "m"
     write_model(source, model, workers=[2, 3, 4], partitioner=partitioner)
     expected = (plain(source, x) + np.float32(0)).T.tobytes()

@@ -7,16 +7,19 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.kernel.activation import CODES
 from lamella.kernel.blocks import WIDEST, Block, Piece, aligned, pack_into, padded, shaped
 from lamella.kernel.interface import not_finite
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.layers import DenseWeights, Layer, LayerWeights
 
 _POINTER, _I32, _I64, _F32 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_float
-_IDENTITY, _RELU = 0, 1
+_SPARSE = 0
+_STORED = {np.dtype(np.float32): 1, np.dtype(np.float16): 2, np.dtype(np.uint16): 3}
 
 
 class _Layer(ctypes.Structure):
@@ -24,9 +27,11 @@ class _Layer(ctypes.Structure):
 
     _fields_ = (
         ("rows", _I64),
+        ("columns", _I64),
         ("starts", _POINTER),
         ("indices", _POINTER),
         ("values", _POINTER),
+        ("stored", _I32),
         ("bias", _POINTER),
         ("bias_per_row", _I32),
         ("bias_on_nonzero", _I32),
@@ -35,6 +40,7 @@ class _Layer(ctypes.Structure):
         ("has_hi", _I32),
         ("lo", _F32),
         ("hi", _F32),
+        ("slope", _F32),
     )
 
 
@@ -60,7 +66,7 @@ class Compiled:
         self.pack.argtypes = (_POINTER, _I64, _POINTER, _I64, _I64, _POINTER, _I64)
         self.pack.restype = None
 
-    def bind(self, layers: Sequence[LayerWeights]) -> CompiledLayers:
+    def bind(self, layers: Sequence[Layer]) -> CompiledLayers:
         """Layers as the library takes them."""
         return CompiledLayers(self, layers)
 
@@ -68,31 +74,43 @@ class Compiled:
 class CompiledLayers:
     """Layers as C structures."""
 
-    def __init__(self, kernel: Compiled, layers: Sequence[LayerWeights]) -> None:
+    def __init__(self, kernel: Compiled, layers: Sequence[Layer]) -> None:
         self._kernel, self._layers = kernel, layers
         self._widest = max(max(layer.rows, layer.columns) for layer in layers)
         self._spare: deque[tuple[NDArray[np.float32], NDArray[np.float32]]] = deque()
         self._held: list[NDArray[np.generic]] = []  # what the structures point to
         self._structures = (_Layer * len(layers))(*map(self._structure, layers))
 
-    def _structure(self, layer: LayerWeights) -> _Layer:
+    def _structure(self, layer: Layer) -> _Layer:
         bias = np.atleast_1d(layer.bias)
+        weights: dict[str, int]
+        if isinstance(layer, DenseWeights):
+            stored = layer.panels.dtype
+            weights = {"values": self._address(layer.panels, stored), "stored": _STORED[stored]}
+        else:
+            assert isinstance(layer, LayerWeights)
+            weights = {
+                "starts": self._address(layer.starts, np.dtype(np.int32)),
+                "indices": self._address(layer.indices, np.dtype(np.int32)),
+                "values": self._address(layer.values, np.dtype(np.float32)),
+                "stored": _SPARSE,
+            }
         return _Layer(
             rows=layer.rows,
-            starts=self._address(layer.starts, np.int32),
-            indices=self._address(layer.indices, np.int32),
-            values=self._address(layer.values, np.float32),
-            bias=self._address(bias, np.float32),
+            columns=layer.columns,
+            **weights,
+            bias=self._address(bias, np.dtype(np.float32)),
             bias_per_row=isinstance(layer.bias, np.ndarray),
             bias_on_nonzero=layer.bias_on_nonzero,
-            activation=_RELU if layer.relu else _IDENTITY,
+            activation=CODES[layer.activation],
             has_lo=layer.lo is not None,
             has_hi=layer.hi is not None,
             lo=0 if layer.lo is None else layer.lo,
             hi=0 if layer.hi is None else layer.hi,
+            slope=layer.slope,
         )
 
-    def _address(self, array: NDArray[np.generic], dtype: type[np.generic]) -> int:
+    def _address(self, array: NDArray[np.generic], dtype: np.dtype[Any]) -> int:
         held = np.ascontiguousarray(array, dtype)
         self._held.append(held)
         return held.ctypes.data
@@ -100,7 +118,9 @@ class CompiledLayers:
     def _at(self, number: int) -> int:
         return ctypes.addressof(self._structures) + number * ctypes.sizeof(_Layer)
 
-    def through(self, pieces: Sequence[Piece], first: int, stop: int, *, drop: bool) -> Block:
+    def through(
+        self, pieces: Sequence[Piece], out: NDArray[np.float32], first: int, stop: int, *, drop: bool
+    ) -> Block:
         layers = self._layers[first:stop]
         width = _I64(sum(piece.stop - piece.start for piece in pieces))
         stride = _I64(padded(width.value))
@@ -121,19 +141,19 @@ class CompiledLayers:
             )
             if done < 0:
                 raise not_finite(layers[-1 - done])
-            out = aligned(layers[-1].rows, padded(width.value))
-            if out.size:
+            values = shaped(out, layers[-1].rows, padded(width.value))
+            if values.size:
                 source = y if done % 2 else x
                 self._kernel.pack(
                     source.ctypes.data,
                     stride.value,
-                    out.ctypes.data,
-                    out.shape[1],
-                    len(out),
+                    values.ctypes.data,
+                    values.shape[1],
+                    len(values),
                     keep.ctypes.data,
                     width.value,
                 )
-        return Block(live[columns[: width.value]], out)
+        return Block(live[columns[: width.value]], values)
 
     @contextmanager
     def _scratch(self, stride: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:

@@ -10,19 +10,23 @@ from numpy.typing import NDArray
 
 from lamella.errors import NonFiniteActivation
 from lamella.kernel.blocks import Block, Piece
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.layers import Layer
 
 
 class BoundLayers(Protocol):
     """Consecutive layers, as a kernel wants them. Safe to use from several threads."""
 
-    def through(self, pieces: Sequence[Piece], first: int, stop: int, *, drop: bool) -> Block:
+    def through(
+        self, pieces: Sequence[Piece], out: NDArray[np.float32], first: int, stop: int, *, drop: bool
+    ) -> Block:
         """Take some samples through the layers ``[first, stop)``.
 
         Parameters
         ----------
         pieces
             Not more than `WIDEST` samples.
+        out
+            Where the result's values go: room for the last layer and all of these samples, padded.
         drop
             Leave out samples that are zero in every row of a layer.
 
@@ -59,12 +63,12 @@ class Kernel(Protocol):
         """For reports."""
         ...
 
-    def bind(self, layers: Sequence[LayerWeights]) -> BoundLayers:
+    def bind(self, layers: Sequence[Layer]) -> BoundLayers:
         """Layers in this kernel's form."""
         ...
 
 
-def not_finite(layer: LayerWeights) -> NonFiniteActivation:
+def not_finite(layer: Layer) -> NonFiniteActivation:
     """The error for a layer that gave NaN or infinity."""
     return NonFiniteActivation(
         f"layer {layer.number} gives NaN or infinity: check the model's weights and the input's scale"

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.kernel.blocks import Block, Piece, pack, without
+from lamella.kernel.activation import activate
+from lamella.kernel.blocks import Block, Piece, pack, shaped, without
 from lamella.kernel.interface import not_finite
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.layers import DenseWeights, Layer, LayerWeights
 
 
 class Plain:
@@ -21,7 +22,7 @@ class Plain:
 
     name = "numpy"
 
-    def bind(self, layers: Sequence[LayerWeights]) -> PlainLayers:
+    def bind(self, layers: Sequence[Layer]) -> PlainLayers:
         """The layers as they are."""
         return PlainLayers(layers)
 
@@ -29,10 +30,12 @@ class Plain:
 class PlainLayers:
     """Layers, multiplied by numpy."""
 
-    def __init__(self, layers: Sequence[LayerWeights]) -> None:
+    def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
 
-    def through(self, pieces: Sequence[Piece], first: int, stop: int, *, drop: bool) -> Block:
+    def through(
+        self, pieces: Sequence[Piece], out: NDArray[np.float32], first: int, stop: int, *, drop: bool
+    ) -> Block:
         block = pack(pieces)
         for layer in self._layers[first:stop]:
             y = _forward(layer, 0, layer.rows, block.values)
@@ -40,7 +43,9 @@ class PlainLayers:
             block = Block(block.live, y)
             if drop and not alive.all():
                 block = without(block, alive)
-        return block
+        values = shaped(out, *block.values.shape)
+        values[:] = block.values
+        return Block(block.live, values)
 
     def rows(
         self, number: int, block: Block, out: NDArray[np.float32], first: int, stop: int
@@ -50,16 +55,19 @@ class PlainLayers:
         return _alive(layer, out[first:stop, : block.width])
 
 
-def _forward(layer: LayerWeights, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _forward(layer: Layer, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        y = _sums(layer, first, stop, x)
+        if isinstance(layer, DenseWeights):
+            y = _dense_sums(layer.weights()[first:stop], x)
+        else:
+            assert isinstance(layer, LayerWeights)
+            y = _sums(layer, first, stop, x)
         bias = layer.bias[first:stop, None] if isinstance(layer.bias, np.ndarray) else layer.bias
         if layer.bias_on_nonzero:
             np.add(y, bias, out=y, where=y != 0)
         else:
             y += bias
-    if layer.relu:
-        np.maximum(y, np.float32(0), out=y)
+        y = activate(y, layer.activation, np.float32(layer.slope))
     if layer.lo is not None:
         np.maximum(y, layer.lo, out=y)
     if layer.hi is not None:
@@ -89,7 +97,14 @@ def _sums(layer: LayerWeights, first: int, stop: int, x: NDArray[np.float32]) ->
     return ordered
 
 
-def _alive(layer: LayerWeights, y: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _dense_sums(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
+    sums = np.zeros((len(weights), x.shape[1]), np.float32)
+    for column in range(weights.shape[1]):
+        sums += weights[:, column, None] * x[column]
+    return sums
+
+
+def _alive(layer: Layer, y: NDArray[np.float32]) -> NDArray[np.bool_]:
     if not np.isfinite(y).all():
         raise not_finite(layer)
     return np.asarray(y.any(axis=0))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import groupby, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamella.activations import Activations
 from lamella.kernel.blocks import (
@@ -21,18 +21,20 @@ from lamella.kernel.blocks import (
     without,
 )
 from lamella.kernel.interface import BoundLayers
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.layers import Layer
 from lamella.kernel.processor import Caches, Processor
 from lamella.plan import Range
 
 NARROWEST = 2 * GROUP  # narrower blocks leave the processor waiting for sums
 WIDE = 256  # wider ones gain nothing
-FIRST_WAVE = 2  # layers
+FIRST_WAVE = 4  # layers
 ROW_SPLIT_WORK = 1 << 24  # products of a layer from which on sharing its rows pays for the threads' meeting
+
+_Job = tuple[list[Piece], NDArray[np.float32]]
 
 
 def forward(
-    layers: Sequence[LayerWeights], x: Activations, samples: Range, processor: Processor | None = None
+    layers: Sequence[Layer], x: Activations, samples: Range, processor: Processor | None = None
 ) -> Activations:
     """Take activations through consecutive layers.
 
@@ -63,11 +65,27 @@ def forward(
     return x.without_dead()
 
 
-def _through(layers: list[LayerWeights], x: Activations, processor: Processor, *, drop: bool) -> Activations:
+class _Room:
+    """Memory for what waves leave: for one while the one before is read, then for the one after the next."""
+
+    def __init__(self) -> None:
+        self._next, self._last = np.empty(0, np.float32), np.empty(0, np.float32)
+
+    def slots(self, rows: int, widths: Sequence[int]) -> list[NDArray[np.float32]]:
+        """One for each block of these widths."""
+        bounds = np.cumsum([0, *(rows * padded(width) for width in widths)]).tolist()
+        if self._next.size < bounds[-1]:
+            self._next = aligned(1, bounds[-1]).reshape(-1)
+        room, self._next, self._last = self._next, self._last, self._next
+        return [room[start:stop] for start, stop in pairwise(bounds)]
+
+
+def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop: bool) -> Activations:
     """Consecutive layers that all drop dead samples, or all keep them."""
     bound = processor.kernel.bind(layers)
     width = block_width(max(max(layer.rows, layer.columns) for layer in layers), processor.caches)
     blocks = [Block(x.live, x.values)] if len(x.live) else []
+    room = _Room()
     done, length = 0, FIRST_WAVE if drop else len(layers)
     while done < len(layers) and blocks:
         samples = sum(block.width for block in blocks)
@@ -78,20 +96,25 @@ def _through(layers: list[LayerWeights], x: Activations, processor: Processor, *
             continue
         stop = wave_stop(layers, done, length, processor.caches)
         widths = even_widths(samples, width, processor.threads)
-        wave = partial(bound.through, first=done, stop=stop, drop=drop)
-        blocks = [block for block in processor.share(wave, deal(blocks, widths)) if block.width]
+        jobs = list(zip(deal(blocks, widths), room.slots(layers[stop - 1].rows, widths), strict=True))
+
+        def wave(job: _Job, first: int = done, stop: int = stop) -> Block:
+            return bound.through(*job, first, stop, drop=drop)
+
+        blocks = [block for block in processor.share(wave, jobs) if block.width]
         length = _next_length(length, sum(widths), sum(block.width for block in blocks))
         done = stop
+    del room
     return _joined(blocks, layers[-1].rows, processor)
 
 
 def block_width(rows: int, caches: Caches) -> int:
-    """How many samples to take at a time: a layer's input and output then fill half of the L2 cache."""
-    fitting = caches.l2_bytes // 2 // (2 * 4 * rows)
+    """How many samples to take at a time: a layer's input and output then fill the L2 cache."""
+    fitting = caches.l2_bytes // (2 * 4 * rows)
     return min(WIDE, max(NARROWEST, fitting // GROUP * GROUP))
 
 
-def wave_stop(layers: Sequence[LayerWeights], first: int, length: int, caches: Caches) -> int:
+def wave_stop(layers: Sequence[Layer], first: int, length: int, caches: Caches) -> int:
     """Where a wave of at most ``length`` layers ends: its weights, read for each block, stay in cache."""
     size = stop = 0
     for stop in range(first, min(first + length, len(layers))):
@@ -103,12 +126,12 @@ def wave_stop(layers: Sequence[LayerWeights], first: int, length: int, caches: C
 
 def _next_length(length: int, before: int, after: int) -> int:
     """Layers of the next wave: fewer while many samples die, since those left are packed after it."""
-    if after < before * 3 // 4:
+    if after < before // 2:
         return max(1, length // 2)
     return length if after < before * 7 // 8 else 2 * length
 
 
-def _rows_are_shared(layer: LayerWeights, samples: int, processor: Processor) -> bool:
+def _rows_are_shared(layer: Layer, samples: int, processor: Processor) -> bool:
     """Whether threads share a layer's rows: its samples are too few to be shared evenly."""
     groups = padded(samples) // GROUP
     few = processor.threads > 1 and groups < 4 * processor.threads and samples <= WIDE
@@ -118,7 +141,7 @@ def _rows_are_shared(layer: LayerWeights, samples: int, processor: Processor) ->
 def _by_rows(
     bound: BoundLayers,
     number: int,
-    layer: LayerWeights,
+    layer: Layer,
     pieces: Sequence[Piece],
     processor: Processor,
     *,
@@ -127,10 +150,11 @@ def _by_rows(
     """One layer of one block, its entries shared evenly."""
     block = pack(pieces)
     out = aligned(layer.rows, block.stride)
-    bounds = np.searchsorted(layer.starts, np.linspace(0, layer.nnz, processor.threads + 1)).tolist()
-    bounds[0], bounds[-1] = 0, layer.rows
     alive = np.logical_or.reduce(
-        processor.share(lambda rows: bound.rows(number, block, out, *rows), list(pairwise(bounds)))
+        processor.share(
+            lambda rows: bound.rows(number, block, out, *rows),
+            list(pairwise(layer.shares(processor.threads))),
+        )
     )
     done = Block(block.live, out)
     return without(done, alive) if drop and not alive.all() else done
