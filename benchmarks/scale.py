@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from safetensors.numpy import load_file
 
-from benchmarks.paper_table import CACHE
+from benchmarks.paper_table import prepared_model
 from benchmarks.samples import Samples, benchmark_samples
 from benchmarks.streaming import dense
 from lamella.engine import StepRecord, run_task
@@ -40,7 +40,6 @@ from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
-from model_prep.writer import write_model
 from workflows.cli.cloud import deployed_cloud
 from workflows.cli.console import Output
 from workflows.cli.runs import place_input, place_model, run_to_end
@@ -125,11 +124,7 @@ def on_cloud(model: Path, samples: Samples, folder: Path, output: Output) -> tup
 def measure(neurons: int, count: int, cloud: bool, output: Output) -> dict[str, Any]:
     """One size: alone, on the cloud, and plain scipy's verdict on both."""
     network = f"radixnet:{neurons}x{LAYERS}"
-    model = CACHE / network.replace(":", "-")
-    if not (model / "manifest.json").exists():
-        output.say(f"preparing {network}")
-        CACHE.mkdir(parents=True, exist_ok=True)
-        write_model(open_source(network), model)
+    model = prepared_model(network, output)
     with tempfile.TemporaryDirectory(prefix="lamella-scale-") as name:
         folder = Path(name)
         samples = benchmark_samples(neurons, folder, count)

@@ -122,7 +122,7 @@ def measure(network: str, samples: int, rounds: int, output: Output) -> dict[str
 
 def main(
     network: Annotated[str, typer.Option(help="alive:NxL or radixnet:NxL.")] = "alive:4096x24",
-    samples: Annotated[int, typer.Option(min=1, max=10_000, help="Images.")] = 1000,
+    samples: Annotated[int, typer.Option(min=1, max=10_000, help="Images.")] = 1500,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -22,7 +22,7 @@ class StoredPart:
     ----------
     starts : (rows + 1,) int64
         Where each row's entries begin; the first is 0.
-    indices : (nnz,)
+    indices : (nnz,) int32
         Rows of the layer before.
     values : (nnz,) float32
     bias
@@ -31,7 +31,7 @@ class StoredPart:
 
     layer: int
     starts: NDArray[np.int64]
-    indices: NDArray[np.unsignedinteger]
+    indices: NDArray[np.int32]
     values: NDArray[np.float32]
     bias: np.float32 | NDArray[np.float32]
 
@@ -50,7 +50,7 @@ class StoredPart:
         ModelError
             If a weight multiplies a row that the block lacks.
         """
-        indices = self.indices.astype(np.int32) if position is None else position[self.indices]
+        indices = self.indices if position is None else position[self.indices]
         if len(indices) and (indices.min() < 0 or indices.max() >= columns):
             raise ModelError(
                 f"layer {self.layer} needs rows that its cut doesn't name: prepare the model again"
@@ -85,55 +85,58 @@ def decoded(layer: Layer, part: LayerPart, tiles: Tiles, data: memoryview, where
     ModelError
         If they are not what the part's cut says.
     """
-    fields = _fields(layer)
-    pieces: dict[str, list[NDArray[np.generic]]] = {field.name: [] for field in fields}
-    offset = 0
-    for rows, entries in zip(tiles.rows, tiles.entries, strict=True):
-        for field in fields:
-            piece = np.frombuffer(data, field.dtype, entries if field.per_entry else rows, offset)
-            pieces[field.name].append(piece)
-            offset += piece.nbytes
-    if len(fields) == 1:
-        # What is stored of nothing but indices is one array already.
-        pieces[fields[0].name] = [np.frombuffer(data, fields[0].dtype)]
-    arrays = {name: found[0] if len(found) == 1 else np.concatenate(found) for name, found in pieces.items()}
     rows, nnz = part.rows[1] - part.rows[0], part.entries[1] - part.entries[0]
+    fields = _fields(layer)
+    # Each is written where it stays, in its final type: large layers are copied no more than once.
+    arrays = {field.name: np.empty(nnz if field.per_entry else rows, field.ready) for field in fields}
+    offset = row = entry = 0
+    for tile_rows, tile_entries in zip(tiles.rows, tiles.entries, strict=True):
+        for field in fields:
+            first, count = (entry, tile_entries) if field.per_entry else (row, tile_rows)
+            piece = np.frombuffer(data, field.dtype, count, offset)
+            arrays[field.name][first : first + count] = piece
+            offset += piece.nbytes
+        row += tile_rows
+        entry += tile_entries
     starts: NDArray[np.int64]
     if isinstance(layer.row_nnz, int):
         starts = np.arange(rows + 1) * layer.row_nnz
     else:
-        starts = np.concatenate([[0], np.cumsum(arrays["row_nnz"], dtype=np.int64)])
+        starts = np.concatenate([[0], np.cumsum(arrays["row_nnz"])])
     if starts[-1] != nnz:
         raise ModelError(f"layer {part.layer} of {where} contradicts its cut: prepare the model again")
     values: NDArray[np.float32]
     if isinstance(layer.values, float):
         values = np.full(nnz, layer.values, np.float32)
     elif isinstance(layer.values, Table):
-        values = np.array(layer.values.values, np.float32)[arrays["values"].astype(np.intp)]
+        values = np.array(layer.values.values, np.float32)[arrays["values"]]
     else:
-        values = arrays["values"].astype(np.float32)
-    bias: np.float32 | NDArray[np.float32]
-    bias = np.float32(layer.bias) if isinstance(layer.bias, float) else arrays["bias"].astype(np.float32)
-    indices = arrays["indices"]
-    return StoredPart(part.layer, starts, indices.view(indices.dtype.newbyteorder("=")), values, bias)
+        values = arrays["values"]
+    bias = np.float32(layer.bias) if isinstance(layer.bias, float) else arrays["bias"]
+    return StoredPart(part.layer, starts, arrays["indices"], values, bias)
 
 
 @dataclass(frozen=True)
 class _Field:
-    """An array of a tile."""
+    """An array of a tile, as it is stored and as it is used."""
 
     name: str
     dtype: np.dtype[np.generic]
+    ready: type[np.generic]
     per_entry: bool
 
 
 def _fields(layer: Layer) -> list[_Field]:
     """What a tile of a layer holds, in order."""
-    codes = "U8" if isinstance(layer.values, Table) else layer.values
+    codes = isinstance(layer.values, Table)
     held = (
-        ("row_nnz", layer.row_nnz, False),
-        ("indices", layer.indices, True),
-        ("values", codes, True),
-        ("bias", layer.bias, False),
+        ("row_nnz", layer.row_nnz, np.int64, False),
+        ("indices", layer.indices, np.int32, True),
+        ("values", "U8" if codes else layer.values, np.uint8 if codes else np.float32, True),
+        ("bias", layer.bias, np.float32, False),
     )
-    return [_Field(name, DTYPES[dtype], each) for name, dtype, each in held if isinstance(dtype, str)]
+    return [
+        _Field(name, DTYPES[dtype], ready, each)
+        for name, dtype, ready, each in held
+        if isinstance(dtype, str)
+    ]
