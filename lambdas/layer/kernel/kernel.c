@@ -3,11 +3,11 @@
  * A block is a matrix of float32, one row a neuron and one column a sample. Its rows are `stride` floats apart,
  * a whole number of GROUPs; columns from `width` on are padding, which is computed and never looked at.
  *
- * Every bit of a result is decided here: a row's sum starts at +0 and takes its entries in stored order, each
- * product and each sum rounded on its own. So this must be compiled without contraction and without fast-math;
+ * Every bit of a result is decided here: a sparse row's sum starts at +0 and takes its entries in stored order, each
+ * product and each sum rounded on its own (a dense row's: see dense.h). So this must be compiled without contraction and without fast-math;
  * then the length of vectors, blocks and row ranges changes no bit.
  *
- * One library is made of this file for each instruction set: vectors are as long as the compiler's target has them.
+ * One library is made of this file and its two headers for each instruction set: vectors are as long as the compiler's target has them.
  */
 #include <stdint.h>
 
@@ -32,7 +32,7 @@
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-enum activation { IDENTITY = 0, RELU = 1 };
+#include "activations.h"
 
 /* As lamella/kernel/compiled.py declares it. */
 struct layer {
@@ -46,6 +46,12 @@ struct layer {
     int32_t activation;
     int32_t has_lo, has_hi;
     float lo, hi;
+    float slope; /* of LEAKY_RELU, below zero */
+    /* A dense layer has these instead of starts, indices and values; see dense.h. */
+    int32_t stored_as, tile;
+    int64_t columns;
+    const void *weights;
+    const int32_t *positions; /* row of the input that each column multiplies; NULL: the same */
 };
 
 /* What is seen of columns while they are computed: any bit set where one is not zero, or not finite. */
@@ -60,14 +66,28 @@ static inline vec where(mask chosen, vec a, vec b) {
     return (vec)((chosen & (mask)a) | (~chosen & (mask)b));
 }
 
-static inline vec finish(vec sum, float bias, const struct layer *layer) {
+static inline vec biased(vec sum, float bias, const struct layer *layer) {
     const mask adds = layer->bias_on_nonzero ? (mask)(sum != 0.0f) : ~(mask){0};
-    sum = sum + (vec)(adds & (mask)all(bias)); /* no sum is -0, so adding +0 leaves it as it is */
-    /* Comparisons are such that NaN stays NaN, to be seen. */
+    return sum + (vec)(adds & (mask)all(bias)); /* where it is not added, +0 is */
+}
+
+/* Comparisons are such that NaN stays NaN, to be seen. */
+static inline vec bounded(vec value, const struct layer *layer) {
+    if (layer->has_lo) value = where(value < all(layer->lo), all(layer->lo), value);
+    if (layer->has_hi) value = where(value > all(layer->hi), all(layer->hi), value);
+    return value;
+}
+
+static inline vec finish(vec sum, float bias, const struct layer *layer) {
+    sum = biased(sum, bias, layer);
     if (layer->activation == RELU) sum = where(sum < 0.0f, all(0.0f), sum);
-    if (layer->has_lo) sum = where(sum < all(layer->lo), all(layer->lo), sum);
-    if (layer->has_hi) sum = where(sum > all(layer->hi), all(layer->hi), sum);
-    return sum;
+    return bounded(sum, layer);
+}
+
+static inline void see(vec value, mask *alive, mask *wrong) {
+    const mask exponent = (mask)value & 0x7f800000;
+    *alive |= (mask)(value != 0.0f);
+    *wrong |= exponent == 0x7f800000;
 }
 
 /* One row of `vectors` vectors, a constant wherever this is inlined, so that their sums stay in registers. */
@@ -87,11 +107,8 @@ static inline __attribute__((always_inline)) void row_strip(const struct layer *
     vec *out = (vec *)(y + row * stride);
 #pragma GCC unroll 16
     for (int v = 0; v < vectors; v++) {
-        const vec value = finish(sums[v], bias, layer);
-        const mask exponent = (mask)value & 0x7f800000;
-        alive[v] |= (mask)(value != 0.0f);
-        wrong[v] |= exponent == 0x7f800000;
-        out[v] = value;
+        out[v] = finish(sums[v], bias, layer);
+        see(out[v], alive + v, wrong + v);
     }
 }
 
@@ -108,6 +125,49 @@ static void sparse_rows(const struct layer *given, int64_t first, int64_t last, 
             default: row_strip(&layer, row, x + at, y + at, stride, alive, wrong, 4 * GROUP / LANES);
             }
         }
+    }
+}
+
+#include "dense.h"
+
+/* Bias, activation and bounds of rows whose y holds sums of `width` samples. */
+static void finish_rows(const struct layer *layer, int64_t first, int64_t last, float *y, int64_t width,
+                        int64_t stride, struct seen *seen) {
+    const int64_t vectors = (width + LANES - 1) / LANES;
+    for (int64_t row = first; row < last; row++) {
+        vec *out = (vec *)(y + row * stride);
+        const float bias = layer->bias[layer->bias_per_row ? row : 0];
+        for (int64_t v = 0; v < vectors; v++) {
+            vec value = biased(out[v], bias, layer);
+            if (layer->activation == RELU) value = where(value < 0.0f, all(0.0f), value);
+            if (layer->activation == LEAKY_RELU) value = where(value < 0.0f, value * layer->slope, value);
+            out[v] = value;
+        }
+        curve(layer->activation, y + row * stride, width);
+        for (int64_t v = 0; v < vectors; v++) {
+            out[v] = bounded(out[v], layer) + 0.0f; /* no activation is -0 */
+            see(out[v], seen->alive + v, seen->wrong + v);
+        }
+    }
+}
+
+/* Rows [first, last) of any layer, of `width` samples and what pads them. */
+static void layer_rows(const struct layer *layer, int64_t first, int64_t last, const float *x, float *y, int64_t width,
+                       int64_t stride, struct seen *seen) {
+    if (layer->weights) {
+        dense_sums(layer, first, last, x, y, width, stride);
+        finish_rows(layer, first, last, y, width, stride, seen);
+    } else if (layer->activation > RELU) {
+        static const float none = 0.0f;
+        struct layer sums = *layer;
+        struct seen unused;
+        sums.bias = &none;
+        sums.bias_per_row = sums.bias_on_nonzero = sums.has_lo = sums.has_hi = 0;
+        sums.activation = IDENTITY;
+        sparse_rows(&sums, first, last, x, y, stride, &unused);
+        finish_rows(layer, first, last, y, width, stride, seen);
+    } else {
+        sparse_rows(layer, first, last, x, y, stride, seen);
     }
 }
 
@@ -135,7 +195,7 @@ int32_t lamella_rows(const struct layer *layer, int64_t first, int64_t last, con
                      int64_t stride, uint8_t *alive) {
     struct seen seen;
     __builtin_memset(&seen, 0, sizeof seen);
-    sparse_rows(layer, first, last, x, y, stride, &seen);
+    layer_rows(layer, first, last, x, y, width, stride, &seen);
     for (int64_t j = 0; j < width; j++) alive[j] = ((const int32_t *)seen.alive)[j] != 0;
     return any_wrong(&seen, width);
 }
@@ -161,7 +221,7 @@ int32_t lamella_block(const struct layer *layers, int32_t count, float *x, float
             for (int64_t j = 0; j < held; j++) keep[j] = (int32_t)j;
         }
         __builtin_memset(&seen, 0, sizeof seen);
-        sparse_rows(layer, 0, layer->rows, x, y, *stride, &seen);
+        layer_rows(layer, 0, layer->rows, x, y, held, *stride, &seen);
         if (any_wrong(&seen, held)) return -1 - done;
         done++;
         if (drop) {

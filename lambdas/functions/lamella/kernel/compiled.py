@@ -7,16 +7,19 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.kernel.blocks import WIDEST, Block, Piece, aligned, pack_into, padded, shaped
-from lamella.kernel.interface import not_finite
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.curves import NUMBERS
+from lamella.kernel.interface import Layer, not_finite
+from lamella.kernel.layers import DenseWeights
+from lamella.numbers import BFLOAT16
 
 _POINTER, _I32, _I64, _F32 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_float
-_IDENTITY, _RELU = 0, 1
+_STORED_AS = {np.dtype("f4"): 0, np.dtype("f2"): 1, BFLOAT16: 2}
 
 
 class _Layer(ctypes.Structure):
@@ -35,6 +38,12 @@ class _Layer(ctypes.Structure):
         ("has_hi", _I32),
         ("lo", _F32),
         ("hi", _F32),
+        ("slope", _F32),
+        ("stored_as", _I32),
+        ("tile", _I32),
+        ("columns", _I64),
+        ("weights", _POINTER),
+        ("positions", _POINTER),
     )
 
 
@@ -60,7 +69,7 @@ class Compiled:
         self.pack.argtypes = (_POINTER, _I64, _POINTER, _I64, _I64, _POINTER, _I64)
         self.pack.restype = None
 
-    def bind(self, layers: Sequence[LayerWeights]) -> CompiledLayers:
+    def bind(self, layers: Sequence[Layer]) -> CompiledLayers:
         """Layers as the library takes them."""
         return CompiledLayers(self, layers)
 
@@ -68,31 +77,39 @@ class Compiled:
 class CompiledLayers:
     """Layers as C structures."""
 
-    def __init__(self, kernel: Compiled, layers: Sequence[LayerWeights]) -> None:
+    def __init__(self, kernel: Compiled, layers: Sequence[Layer]) -> None:
         self._kernel, self._layers = kernel, layers
         self._widest = max(max(layer.rows, layer.columns) for layer in layers)
         self._spare: deque[tuple[NDArray[np.float32], NDArray[np.float32]]] = deque()
         self._held: list[NDArray[np.generic]] = []  # what the structures point to
         self._structures = (_Layer * len(layers))(*map(self._structure, layers))
 
-    def _structure(self, layer: LayerWeights) -> _Layer:
-        bias = np.atleast_1d(layer.bias)
-        return _Layer(
+    def _structure(self, layer: Layer) -> _Layer:
+        made = _Layer(
             rows=layer.rows,
-            starts=self._address(layer.starts, np.int32),
-            indices=self._address(layer.indices, np.int32),
-            values=self._address(layer.values, np.float32),
-            bias=self._address(bias, np.float32),
+            bias=self._address(np.atleast_1d(layer.bias), np.float32),
             bias_per_row=isinstance(layer.bias, np.ndarray),
             bias_on_nonzero=layer.bias_on_nonzero,
-            activation=_RELU if layer.relu else _IDENTITY,
+            activation=NUMBERS[layer.activation],
             has_lo=layer.lo is not None,
             has_hi=layer.hi is not None,
             lo=0 if layer.lo is None else layer.lo,
             hi=0 if layer.hi is None else layer.hi,
+            slope=layer.slope,
         )
+        if isinstance(layer, DenseWeights):
+            made.stored_as, made.tile = _STORED_AS[layer.values.dtype], layer.tile
+            made.columns = layer.inputs
+            made.weights = self._address(layer.values, layer.values.dtype)
+            if layer.positions is not None:
+                made.positions = self._address(layer.positions, np.int32)
+        else:
+            made.starts = self._address(layer.starts, np.int32)
+            made.indices = self._address(layer.indices, np.int32)
+            made.values = self._address(layer.values, np.float32)
+        return made
 
-    def _address(self, array: NDArray[np.generic], dtype: type[np.generic]) -> int:
+    def _address(self, array: NDArray[np.generic], dtype: type[np.generic] | np.dtype[Any]) -> int:
         held = np.ascontiguousarray(array, dtype)
         self._held.append(held)
         return held.ctypes.data

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from lamella.errors import NonFiniteActivation
 from lamella.kernel.blocks import Block, Piece
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.layers import AnyLayer, DenseWeights, LayerWeights
+
+Layer = LayerWeights | DenseWeights
 
 
 class BoundLayers(Protocol):
@@ -59,12 +61,12 @@ class Kernel(Protocol):
         """For reports."""
         ...
 
-    def bind(self, layers: Sequence[LayerWeights]) -> BoundLayers:
+    def bind(self, layers: Sequence[Layer]) -> BoundLayers:
         """Layers in this kernel's form."""
         ...
 
 
-def not_finite(layer: LayerWeights) -> NonFiniteActivation:
+def not_finite(layer: AnyLayer) -> NonFiniteActivation:
     """The error for a layer that gave NaN or infinity."""
     return NonFiniteActivation(
         f"layer {layer.number} gives NaN or infinity: check the model's weights and the input's scale"

@@ -1,7 +1,8 @@
 """The same in numpy alone, for where the compiled kernel can't be loaded: several times slower.
 
 numpy multiplies and adds float32 elements as IEEE 754 says, each operation rounded on its own, on every
-processor. So a sum taken entry by entry has the bits of the compiled kernel's.
+processor. So a sum taken entry by entry has the bits of the compiled kernel's. Dense layers, whose sums are fused, take
+some twenty times as long.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.kernel.blocks import Block, Piece, pack, without
-from lamella.kernel.interface import not_finite
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.curves import activate
+from lamella.kernel.fused import fused
+from lamella.kernel.interface import Layer, not_finite
+from lamella.kernel.layers import DenseWeights, LayerWeights
+from lamella.numbers import as_float32
 
 
 class Plain:
@@ -21,7 +25,7 @@ class Plain:
 
     name = "numpy"
 
-    def bind(self, layers: Sequence[LayerWeights]) -> PlainLayers:
+    def bind(self, layers: Sequence[Layer]) -> PlainLayers:
         """The layers as they are."""
         return PlainLayers(layers)
 
@@ -29,7 +33,7 @@ class Plain:
 class PlainLayers:
     """Layers, multiplied by numpy."""
 
-    def __init__(self, layers: Sequence[LayerWeights]) -> None:
+    def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
 
     def through(self, pieces: Sequence[Piece], first: int, stop: int, *, drop: bool) -> Block:
@@ -50,20 +54,21 @@ class PlainLayers:
         return _alive(layer, out[first:stop, : block.width])
 
 
-def _forward(layer: LayerWeights, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _forward(layer: Layer, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        y = _sums(layer, first, stop, x)
+        dense = isinstance(layer, DenseWeights)
+        y = _dense_sums(layer, first, stop, x) if dense else _sums(layer, first, stop, x)
         bias = layer.bias[first:stop, None] if isinstance(layer.bias, np.ndarray) else layer.bias
         if layer.bias_on_nonzero:
             np.add(y, bias, out=y, where=y != 0)
         else:
             y += bias
-    if layer.relu:
-        np.maximum(y, np.float32(0), out=y)
+    y = activate(layer.activation, layer.slope, y)
     if layer.lo is not None:
         np.maximum(y, layer.lo, out=y)
     if layer.hi is not None:
         np.minimum(y, layer.hi, out=y)
+    y += np.float32(0)  # no activation is -0
     return y
 
 
@@ -89,7 +94,21 @@ def _sums(layer: LayerWeights, first: int, stop: int, x: NDArray[np.float32]) ->
     return ordered
 
 
-def _alive(layer: LayerWeights, y: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _dense_sums(layer: DenseWeights, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Column after column; all rows of a tile, whichever are asked for."""
+    sums = np.empty((stop - first, x.shape[1]), np.float32)
+    for top in range(first // layer.tile * layer.tile, stop, layer.tile):
+        end = min(top + layer.tile, layer.rows)
+        tile = as_float32(layer.values[top * layer.inputs : end * layer.inputs]).reshape(layer.inputs, -1)
+        total = np.zeros((end - top, x.shape[1]), np.float32)
+        for k, weights in enumerate(tile):
+            total = fused(weights[:, None], x[k if layer.positions is None else layer.positions[k]], total)
+        low, high = max(top, first), min(end, stop)
+        sums[low - first : high - first] = total[low - top : high - top]
+    return sums
+
+
+def _alive(layer: Layer, y: NDArray[np.float32]) -> NDArray[np.bool_]:
     if not np.isfinite(y).all():
         raise not_finite(layer)
     return np.asarray(y.any(axis=0))

@@ -20,8 +20,8 @@ from lamella.kernel.blocks import (
     padded,
     without,
 )
-from lamella.kernel.interface import BoundLayers
-from lamella.kernel.layers import LayerWeights
+from lamella.kernel.interface import BoundLayers, Layer
+from lamella.kernel.layers import DenseWeights
 from lamella.kernel.processor import Caches, Processor
 from lamella.plan import Range
 
@@ -32,7 +32,7 @@ ROW_SPLIT_WORK = 1 << 24  # products of a layer from which on sharing its rows p
 
 
 def forward(
-    layers: Sequence[LayerWeights], x: Activations, samples: Range, processor: Processor | None = None
+    layers: Sequence[Layer], x: Activations, samples: Range, processor: Processor | None = None
 ) -> Activations:
     """Take activations through consecutive layers.
 
@@ -63,7 +63,7 @@ def forward(
     return x.without_dead()
 
 
-def _through(layers: list[LayerWeights], x: Activations, processor: Processor, *, drop: bool) -> Activations:
+def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop: bool) -> Activations:
     """Consecutive layers that all drop dead samples, or all keep them."""
     bound = processor.kernel.bind(layers)
     width = block_width(max(max(layer.rows, layer.columns) for layer in layers), processor.caches)
@@ -91,7 +91,7 @@ def block_width(rows: int, caches: Caches) -> int:
     return min(WIDE, max(NARROWEST, fitting // GROUP * GROUP))
 
 
-def wave_stop(layers: Sequence[LayerWeights], first: int, length: int, caches: Caches) -> int:
+def wave_stop(layers: Sequence[Layer], first: int, length: int, caches: Caches) -> int:
     """Where a wave of at most ``length`` layers ends: its weights, read for each block, stay in cache."""
     size = stop = 0
     for stop in range(first, min(first + length, len(layers))):
@@ -108,7 +108,7 @@ def _next_length(length: int, before: int, after: int) -> int:
     return length if after < before * 7 // 8 else 2 * length
 
 
-def _rows_are_shared(layer: LayerWeights, samples: int, processor: Processor) -> bool:
+def _rows_are_shared(layer: Layer, samples: int, processor: Processor) -> bool:
     """Whether threads share a layer's rows: its samples are too few to be shared evenly."""
     groups = padded(samples) // GROUP
     few = processor.threads > 1 and groups < 4 * processor.threads and samples <= WIDE
@@ -118,7 +118,7 @@ def _rows_are_shared(layer: LayerWeights, samples: int, processor: Processor) ->
 def _by_rows(
     bound: BoundLayers,
     number: int,
-    layer: LayerWeights,
+    layer: Layer,
     pieces: Sequence[Piece],
     processor: Processor,
     *,
