@@ -114,10 +114,6 @@ def encode(layer: SourceLayer, rows: Rows, order: NDArray[np.int64]) -> EncodedL
     values, table = encode_values(rows.values)
     lengths = np.diff(rows.starts)
     uniform = bool((lengths == lengths[0]).all())
-    bias = layer.bias
-    if isinstance(bias, np.ndarray):
-        same = bool((_bits(bias) == _bits(bias)[0]).all())
-        bias = float(bias[0]) if same else bias[order].astype("<f4")
     moved = bool((order != np.arange(len(order))).any())
     return EncodedLayer(
         columns=layer.inputs,
@@ -126,9 +122,17 @@ def encode(layer: SourceLayer, rows: Rows, order: NDArray[np.int64]) -> EncodedL
         indices=narrow(rows.columns, layer.inputs - 1),
         values=values,
         table=table,
-        bias=bias,
+        bias=encode_bias(layer.bias, order),
         order=narrow(order, len(order) - 1) if moved else None,
     )
+
+
+def encode_bias(bias: float | NDArray[np.float32], order: NDArray[np.int64]) -> float | Array:
+    """One number, if it is the same for all rows; else one for each in ``order``."""
+    if not isinstance(bias, np.ndarray):
+        return bias
+    same = bool((_bits(bias) == _bits(bias)[0]).all())
+    return float(bias[0]) if same else bias[order].astype("<f4")
 
 
 def encode_values(values: NDArray[np.float32]) -> tuple[float | Array, tuple[float, ...] | None]:

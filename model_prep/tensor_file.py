@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.manifest import DTYPES, StoredFile
+from lamella.numbers import BFLOAT16
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ class WrittenFile:
 
 def dtype_name(array: NDArray[Any]) -> str:
     """What safetensors calls an array's type."""
-    return _NAMES[array.dtype.newbyteorder("<")]
+    return "BF16" if array.dtype == BFLOAT16 else _NAMES[array.dtype.newbyteorder("<")]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> WrittenFile:

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from lamella.errors import ModelError, PlanError
 from lamella.files import Directory
-from lamella.manifest import MANIFEST, Layer, Manifest, StoredFile, Table, Tensor, read_manifest
+from lamella.kernel.curves import activate
+from lamella.manifest import MANIFEST, Dense, Layer, Manifest, StoredFile, Table, Tensor, read_manifest
+from model_prep.dense import DenseWeight, EncodedDense, encode_dense
 from model_prep.encode import EncodedLayer, encode, stored_rows
 from model_prep.partition import partitioner_named
 from model_prep.partition.cutting import BlocksHalo, Cutter
@@ -155,11 +157,19 @@ class _ModelWriter:
     layers: list[Layer] = field(default_factory=list)
     files: dict[str, StoredFile] = field(default_factory=dict)
     positions: NDArray[np.int64] | None = None
-    waiting: list[tuple[SourceLayer, EncodedLayer]] = field(default_factory=list)
+    waiting: list[tuple[SourceLayer, EncodedLayer | EncodedDense]] = field(default_factory=list)
     waiting_bytes: int = 0
 
     def add(self, layer: SourceLayer) -> None:
         """Encode and cut one layer, and write the file that it fills."""
+        if isinstance(layer.weight, DenseWeight):
+            dense = encode_dense(layer, self.positions)
+            for cutting in self.cuttings:
+                cutting.cutter.add(dense.starts, None, layer.inputs, dense.digest, dense.tile)
+                cutting.blocks.add(dense.starts, None, layer.inputs, dense.tile)
+            self.positions = None
+            self._keep(layer, dense)
+            return
         weight = layer.weight
         order = self.partitioner.order(weight, len(self.layers) + len(self.waiting))
         rows = stored_rows(weight, order, self.positions)
@@ -169,6 +179,9 @@ class _ModelWriter:
             cutting.cutter.add(rows.starts, rows.columns, layer.inputs, encoded.digest)
             cutting.blocks.add(starts, columns, layer.inputs)
         self.positions = None if encoded.order is None else np.argsort(order)
+        self._keep(layer, encoded)
+
+    def _keep(self, layer: SourceLayer, encoded: EncodedLayer | EncodedDense) -> None:
         size = sum(array.nbytes for array in encoded.arrays().values())
         if self.waiting and self.waiting_bytes + size > FILE_BYTES:
             self._write_waiting()
@@ -216,7 +229,7 @@ class _ModelWriter:
                 reports.append(report)
         manifest = Manifest(
             "lamella-model",
-            1,
+            2,
             description,
             self.partitioner.name,
             tuple(self.layers),
@@ -254,37 +267,47 @@ def _tensor(path: str, offset: int, array: NDArray[Any]) -> Tensor:
     return Tensor(path, offset, cast("DType", dtype_name(array)), len(array))
 
 
-def _described(layer: SourceLayer, encoded: EncodedLayer, tensors: dict[str, Tensor]) -> Layer:
+def _described(
+    layer: SourceLayer, encoded: EncodedLayer | EncodedDense, tensors: dict[str, Tensor]
+) -> Layer:
     values: float | Table | Tensor
-    if encoded.table is not None:
+    dense = row_nnz = None
+    if isinstance(encoded, EncodedDense):
+        dense, row_nnz = Dense(encoded.tile, tensors.get("positions")), encoded.columns
+        values = tensors["values"]
+    elif encoded.table is not None:
         values = Table(tensors["values"], encoded.table)
     elif isinstance(encoded.values, float):
         values = encoded.values
     else:
         values = tensors["values"]
+    if isinstance(encoded, EncodedLayer) and isinstance(encoded.row_nnz, int):
+        row_nnz = encoded.row_nnz
     return Layer(
         rows=encoded.rows,
         columns=encoded.columns,
         nnz=encoded.nnz,
-        row_nnz=encoded.row_nnz if isinstance(encoded.row_nnz, int) else tensors["row_nnz"],
-        indices=tensors["indices"],
+        row_nnz=tensors["row_nnz"] if row_nnz is None else row_nnz,
+        indices=tensors.get("indices"),
         values=values,
         bias=encoded.bias if isinstance(encoded.bias, float) else tensors["bias"],
         bias_on=layer.bias_on,
         activation=layer.activation,
+        slope=layer.slope,
         lo=layer.lo,
         hi=layer.hi,
         zeros_to_zeros=maps_zeros_to_zeros(layer),
         order=tensors.get("order"),
+        dense=dense,
         sha256=encoded.digest(0, encoded.rows).hex(),
     )
 
 
 def maps_zeros_to_zeros(layer: SourceLayer) -> bool:
-    """Whether a sample that is zero in every column is zero in every row."""
+    """Whether a sample that is zero in every column is zero in every row (before softmax, which workers leave out)."""
     y = np.zeros(1, np.float32) if layer.bias_on == "nonzero" else np.atleast_1d(np.float32(layer.bias))
-    if layer.activation == "relu":
-        y = np.maximum(y, 0)
+    if layer.activation != "softmax":
+        y = activate(layer.activation, np.float32(layer.slope), y)
     if layer.lo is not None:
         y = np.maximum(y, layer.lo)
     if layer.hi is not None:

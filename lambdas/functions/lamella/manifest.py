@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +21,23 @@ from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
+from lamella.activation_names import Activation
 from lamella.errors import InputError, ModelError
 from lamella.files import Files, checked_path
+from lamella.numbers import BFLOAT16
 
 FORMAT = "lamella-model"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 
 Count = Annotated[int, Field(ge=0, lt=2**48)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-DType = Literal["U8", "U16", "U32", "U64", "F16", "F32"]
-DTYPES: dict[str, np.dtype[np.generic]] = {
+DType = Literal["U8", "U16", "U32", "U64", "F16", "BF16", "F32"]
+DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(code).newbyteorder("<")
     for name, code in {"U8": "u1", "U16": "u2", "U32": "u4", "U64": "u8", "F16": "f2", "F32": "f4"}.items()
-}
+} | {"BF16": BFLOAT16}
+DENSE_DTYPES = ("F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,25 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Dense:
+    """How a layer is stored whose zeros are stored too.
+
+    Its weights are ``Layer.values``: tile after tile of rows, and in a tile column after column, in the source's
+    order of columns. So rows of whole tiles are one range of bytes, and a worker multiplies them as they lie there.
+
+    Attributes
+    ----------
+    tile
+        Rows of a tile; the last may have fewer.
+    positions
+        Stored row of the layer before that each column multiplies; None where they are the same.
+    """
+
+    tile: Annotated[int, Field(ge=1, le=64)]
+    positions: Tensor | None
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer: ``x' = clip(activation(W x + bias), lo, hi)``.
 
@@ -75,42 +98,58 @@ class Layer:
     row_nnz
         Weights of every row, if they are as many in each; else where its ``rows + 1`` starts are.
     indices
-        Column of each entry.
+        Column of each entry; None in a dense layer.
     values
-        Weight of each entry: an array (float32, or float16 where exact), a table, or one constant.
+        Weight of each entry: an array (float32, or float16 where exact), a table, or one constant. In a dense layer an
+        array: float32, float16 or bfloat16.
     bias
         One per row (float32), or one constant.
     bias_on
         ``nonzero``: added only where ``W x`` is not zero, as the Graph Challenge has it.
+    activation
+        ``softmax``: of the last layer only, and taken of whole samples, once their parts are together.
+    slope
+        Of ``leaky_relu``, below zero.
     zeros_to_zeros
-        Whether a sample that is zero in every column is zero in every row: only then may it be dropped.
+        Whether a sample that is zero in every column is zero in every row (before softmax): only then may it be
+        dropped.
     order
         Row of the source at each stored position; None where they are the same.
     sha256
         Of the bytes of ``row_nnz``, ``indices``, ``values`` (or codes) and ``bias``, those that are arrays,
-        one after the other.
+        one after the other. Of a dense layer: of ``positions``, ``values`` and ``bias``.
+    dense
+        None for a sparse layer.
     """
 
     rows: Annotated[int, Field(ge=1, lt=2**32)]
     columns: Annotated[int, Field(ge=1, lt=2**32)]
     nnz: Count
     row_nnz: Count | Tensor
-    indices: Tensor
+    indices: Tensor | None
     values: float | Table | Tensor
     bias: float | Tensor
     bias_on: Literal["all", "nonzero"]
-    activation: Literal["relu", "identity"]
+    activation: Activation
+    slope: float
     lo: float | None
     hi: float | None
     zeros_to_zeros: bool
     order: Tensor | None
+    dense: Dense | None
     sha256: Digest
+
+    @property
+    def tile(self) -> int:
+        """Rows that can't be stored apart."""
+        return self.dense.tile if self.dense else 1
 
     def entry_tensors(self) -> list[Tensor]:
         """The arrays that hold one element per entry."""
+        found = [] if self.indices is None else [self.indices]
         if isinstance(self.values, Tensor):
-            return [self.indices, self.values]
-        return [self.indices, self.values.codes] if isinstance(self.values, Table) else [self.indices]
+            return [*found, self.values]
+        return [*found, self.values.codes] if isinstance(self.values, Table) else found
 
 
 @dataclass(frozen=True)
@@ -136,7 +175,7 @@ class Manifest:
     """
 
     format: Literal["lamella-model"]
-    version: Literal[1]
+    version: Literal[2]
     source: str
     partitioner: str
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
@@ -230,20 +269,43 @@ def _check(manifest: Manifest, where: str) -> None:
         if layer.columns != width:
             refuse(f"layer {k} has {layer.columns} columns after {width} rows")
         width = layer.rows
-        tensors = [(name, getattr(layer, name)) for name in ("row_nnz", "indices", "values", "bias", "order")]
-        lengths = {"row_nnz": layer.rows + 1, "indices": layer.nnz, "values": layer.nnz}
-        for name, value in tensors:
-            tensor = value.codes if isinstance(value, Table) else value
-            if isinstance(tensor, Tensor):
-                if (
-                    tensor.file not in manifest.files
-                    or tensor.span(0, tensor.length)[1] > manifest.files[tensor.file].bytes
-                ):
-                    refuse(f"{name} of layer {k} lies outside its files")
-                if tensor.length != lengths.get(name, layer.rows):
-                    refuse(f"{name} of layer {k} has {tensor.length} elements")
+        for name, tensor, length in _tensors(layer):
+            if (
+                tensor.file not in manifest.files
+                or tensor.span(0, tensor.length)[1] > manifest.files[tensor.file].bytes
+            ):
+                refuse(f"{name} of layer {k} lies outside its files")
+            if tensor.length != length:
+                refuse(f"{name} of layer {k} has {tensor.length} elements")
         if isinstance(layer.row_nnz, int) and layer.row_nnz * layer.rows != layer.nnz:
             refuse(f"layer {k} has {layer.nnz} weights in {layer.rows} rows of {layer.row_nnz}")
+        if layer.dense is None:
+            fits = layer.indices is not None
+        else:
+            values = layer.values
+            stored = isinstance(values, Tensor) and values.dtype in DENSE_DTYPES
+            fits = layer.indices is None and layer.row_nnz == layer.columns and stored
+        if not fits:
+            refuse(f"layer {k} is neither sparse nor dense")
+        if layer.activation == "softmax" and k + 1 < len(manifest.layers):
+            refuse(f"layer {k} has softmax, which only the last one can")
+
+
+def _tensors(layer: Layer) -> Iterator[tuple[str, Tensor, int]]:
+    """A layer's arrays by name, and how many elements each must have."""
+    values = layer.values.codes if isinstance(layer.values, Table) else layer.values
+    positions = layer.dense.positions if layer.dense else None
+    named = (
+        ("row_nnz", layer.row_nnz, layer.rows + 1),
+        ("indices", layer.indices, layer.nnz),
+        ("positions", positions, layer.columns),
+        ("values", values, layer.nnz),
+        ("bias", layer.bias, layer.rows),
+        ("order", layer.order, layer.rows),
+    )
+    for name, tensor, length in named:
+        if isinstance(tensor, Tensor):
+            yield name, tensor, length
 
 
 @dataclass(frozen=True)
@@ -351,6 +413,7 @@ def read_cut(files: Files, manifest: Manifest, workers: int) -> Cut:
 def _check_cut(cut: Cut, manifest: Manifest, workers: int, where: str) -> None:
     layers = len(manifest.layers)
     rows = np.array([layer.rows for layer in manifest.layers])
+    tiles = np.array([layer.tile for layer in manifest.layers])
     width = np.concatenate([[manifest.features], rows[:-1]])
     n = len(cut.links)
     fits = (
@@ -364,6 +427,7 @@ def _check_cut(cut: Cut, manifest: Manifest, workers: int, where: str) -> None:
         and bool(
             (np.diff(cut.row_bounds, axis=1) >= 0).all() and (np.diff(cut.entry_bounds, axis=1) >= 0).all()
         )
+        and bool(((cut.row_bounds % tiles[:, None] == 0) | (cut.row_bounds == rows[:, None])).all())
         and bool((cut.row_bounds[:, 0] == 0).all() and (cut.row_bounds[:, -1] == rows).all())
         and bool((cut.entry_bounds[:, 0] == 0).all())
         and bool((cut.entry_bounds[:, -1] == [layer.nnz for layer in manifest.layers]).all())

@@ -18,7 +18,7 @@ from lamella.files import Files
 from lamella.manifest import Manifest
 from lamella.plan import LayerPart
 from lamella.records import WeightUse
-from lamella.weights import Piece, StoredPart, decoded, pieces
+from lamella.weights import AnyPart, Piece, decoded, pieces
 
 READERS = 16  # small ranges wait for their first byte, large ones share the function's bandwidth
 READ_BYTES = 8 << 20  # one ranged GET; larger ones gain nothing at some 75 MB/s a function
@@ -62,7 +62,7 @@ class _Arrival:
     checked: Future[memoryview] | None = None
 
 
-class WeightStream(Iterator[StoredPart]):
+class WeightStream(Iterator[AnyPart]):
     """Parts of layers, in their order, several reads ahead. Close it, or use it in a ``with``.
 
     Parameters
@@ -98,7 +98,7 @@ class WeightStream(Iterator[StoredPart]):
         """So far."""
         return self._use
 
-    def __next__(self) -> StoredPart:
+    def __next__(self) -> AnyPart:
         """The next part.
 
         Raises

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.activation_names import ActivationName
 from lamella.errors import ModelError
-from lamella.kernel import LayerWeights
+from lamella.kernel import DenseWeights, LayerWeights
 from lamella.manifest import DTYPES, Layer, Table, Tensor
 from lamella.plan import LayerPart
 
@@ -63,11 +65,69 @@ class StoredPart:
             values=self.values,
             bias=self.bias,
             bias_on_nonzero=layer.bias_on == "nonzero",
-            relu=layer.activation == "relu",
+            activation=_activation(layer),
+            slope=np.float32(layer.slope),
             lo=None if layer.lo is None else np.float32(layer.lo),
             hi=None if layer.hi is None else np.float32(layer.hi),
             zeros_to_zeros=layer.zeros_to_zeros,
         )
+
+
+@dataclass(frozen=True)
+class DensePart:
+    """Rows of a dense layer as they are stored.
+
+    Attributes
+    ----------
+    rows
+        How many.
+    values : (rows * columns of the layer,)
+        As `lamella.manifest.Dense` describes them.
+    positions : (columns of the layer,)
+        Row of the layer before that each column multiplies; None where they are the same.
+    bias
+        One float32, or one per row.
+    """
+
+    layer: int
+    rows: int
+    values: NDArray[np.generic]
+    positions: NDArray[np.unsignedinteger] | None
+    bias: np.float32 | NDArray[np.float32]
+
+    def for_kernel(self, layer: Layer, position: NDArray[np.int32] | None, columns: int) -> DenseWeights:
+        """As `StoredPart.for_kernel`; the weights themselves are not copied."""
+        positions = None if self.positions is None else self.positions.astype(np.int32)
+        if position is not None and self.rows:
+            positions = position if positions is None else position[positions]
+        if positions is not None and (positions.min() < 0 or positions.max() >= columns):
+            raise ModelError(
+                f"layer {self.layer} needs rows that its cut doesn't name: prepare the model again"
+            )
+        return DenseWeights(
+            number=self.layer,
+            columns=columns,
+            rows=self.rows,
+            inputs=layer.columns,
+            values=self.values,
+            tile=layer.tile,
+            positions=positions,
+            bias=self.bias,
+            bias_on_nonzero=layer.bias_on == "nonzero",
+            activation=_activation(layer),
+            slope=np.float32(layer.slope),
+            lo=None if layer.lo is None else np.float32(layer.lo),
+            hi=None if layer.hi is None else np.float32(layer.hi),
+            zeros_to_zeros=layer.zeros_to_zeros,
+        )
+
+
+AnyPart = StoredPart | DensePart
+
+
+def _activation(layer: Layer) -> ActivationName:
+    """What workers apply: softmax needs whole samples, which only Collect has."""
+    return "identity" if layer.activation == "softmax" else layer.activation
 
 
 @dataclass(frozen=True)
@@ -85,7 +145,7 @@ def pieces(layer: Layer, part: LayerPart) -> Iterator[Piece]:
         yield Piece(tensor.file, *tensor.span(first, last))
 
 
-def decoded(layer: Layer, part: LayerPart, data: memoryview, where: str) -> StoredPart:
+def decoded(layer: Layer, part: LayerPart, data: memoryview, where: str) -> AnyPart:
     """A part from its bytes.
 
     Parameters
@@ -100,13 +160,18 @@ def decoded(layer: Layer, part: LayerPart, data: memoryview, where: str) -> Stor
     ModelError
         If they are not what the part's cut says.
     """
-    arrays: list[NDArray[np.generic]] = []
+    arrays: list[NDArray[Any]] = []
     offset = 0
     for tensor, first, last in _stored_arrays(layer, part):
         arrays.append(np.frombuffer(data, DTYPES[tensor.dtype], last - first, offset))
         offset += arrays[-1].nbytes
     in_order = iter(arrays)
     rows, nnz = part.rows[1] - part.rows[0], part.entries[1] - part.entries[0]
+    if layer.dense:
+        if nnz != rows * layer.columns or part.rows[0] % layer.tile:
+            raise ModelError(f"layer {part.layer} of {where} contradicts its cut: prepare the model again")
+        positions = next(in_order) if layer.dense.positions else None
+        return DensePart(part.layer, rows, next(in_order), positions, _bias(layer, in_order))
     if isinstance(layer.row_nnz, Tensor):
         starts = next(in_order).astype(np.int64) - part.entries[0]
         if starts[0] != 0 or starts[-1] != nnz or (np.diff(starts) < 0).any():
@@ -121,15 +186,20 @@ def decoded(layer: Layer, part: LayerPart, data: memoryview, where: str) -> Stor
         values = np.array(layer.values.values, np.float32)[next(in_order).astype(np.intp)]
     else:
         values = next(in_order).astype(np.float32)
-    bias: np.float32 | NDArray[np.float32]
-    bias = np.float32(layer.bias) if isinstance(layer.bias, float) else next(in_order).astype(np.float32)
-    return StoredPart(part.layer, starts, indices.view(indices.dtype.newbyteorder("=")), values, bias)
+    indices = indices.view(indices.dtype.newbyteorder("="))
+    return StoredPart(part.layer, starts, indices, values, _bias(layer, in_order))
+
+
+def _bias(layer: Layer, in_order: Iterator[NDArray[Any]]) -> np.float32 | NDArray[np.float32]:
+    return np.float32(layer.bias) if isinstance(layer.bias, float) else next(in_order).astype(np.float32)
 
 
 def _stored_arrays(layer: Layer, part: LayerPart) -> Iterator[tuple[Tensor, int, int]]:
     """The arrays of a layer that are stored, and which elements of each are the part's."""
     if isinstance(layer.row_nnz, Tensor):
         yield layer.row_nnz, part.rows[0], part.rows[1] + 1
+    if layer.dense and layer.dense.positions:
+        yield layer.dense.positions, 0, layer.columns
     for tensor in layer.entry_tensors():
         yield tensor, *part.entries
     if isinstance(layer.bias, Tensor):

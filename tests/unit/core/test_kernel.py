@@ -26,7 +26,7 @@ def layer_of(weight: NDArray[np.float32], number: int = 0, **settings: object) -
     given: dict[str, object] = {
         "bias": np.float32(0),
         "bias_on_nonzero": False,
-        "relu": True,
+        "activation": "relu",
         "lo": None,
         "hi": None,
         "zeros_to_zeros": True,
@@ -48,7 +48,7 @@ def plain(layer: LayerWeights, x: NDArray[np.float32]) -> NDArray[np.float32]:
             y[row] = y[row] + layer.values[entry] * x[layer.indices[entry]]
         bias = layer.bias[row] if isinstance(layer.bias, np.ndarray) else layer.bias
         y[row] = y[row] + bias if not layer.bias_on_nonzero else np.where(y[row] != 0, y[row] + bias, y[row])
-    y = np.maximum(y, np.float32(0)) if layer.relu else y
+    y = np.maximum(y, np.float32(0)) if layer.activation == "relu" else y
     y = y if layer.lo is None else np.maximum(y, layer.lo)
     return y if layer.hi is None else np.minimum(y, layer.hi)
 
@@ -77,7 +77,7 @@ def networks(draw: st.DrawFn) -> tuple[list[LayerWeights], NDArray[np.float32]]:
                 number,
                 bias=bias,
                 bias_on_nonzero=on_nonzero,
-                relu=relu,
+                activation="relu" if relu else "identity",
                 lo=draw(st.sampled_from([None, np.float32(-1)])),
                 hi=draw(st.sampled_from([None, np.float32(1.5)])),
                 zeros_to_zeros=on_nonzero or not sign or (relu and sign < 0),
@@ -177,12 +177,12 @@ class TestNonFinite:
         fine, big = layer_of(np.eye(2, dtype=np.float32)), layer_of(np.full((2, 2), 3e38, np.float32), 17)
         assert "layer 17 " in self.error_of([fine, big, fine], np.ones((2, 40), np.float32), kernel)
 
-    @pytest.mark.parametrize("relu", [True, False])
-    def test_nan_is_found_where_relu_or_a_clip_could_hide_it(self, kernel: str, relu: bool) -> None:
+    @pytest.mark.parametrize("activation", ["relu", "identity"])
+    def test_nan_is_found_where_relu_or_a_clip_could_hide_it(self, kernel: str, activation: str) -> None:
         huge = layer_of(np.full((2, 2), 3e38, np.float32))
-        fine = layer_of(np.array([[1, -1], [1, 1]], np.float32), 3, relu=relu, hi=np.float32(32))
+        fine = layer_of(np.array([[1, -1], [1, 1]], np.float32), 3, activation=activation, hi=np.float32(32))
         x = np.array([[3e38] * 20, [3e38] * 20], np.float32)
-        difference = layer_of(np.array([[3e38, -3e38], [1, 1]], np.float32), 3, relu=relu, hi=np.float32(32))
+        difference = layer_of(np.array([[3e38, -3e38], [1, 1]], np.float32), 3, activation=activation, hi=np.float32(32))
         assert run([fine], x, Processor(kernel=choose_kernel(kernel))).max() == 32
         assert "layer 3 " in self.error_of([difference], x, kernel)
         assert "layer 0 " in self.error_of([huge, difference], x, kernel)
@@ -205,10 +205,10 @@ class TestNonFinite:
             run([layer_of(weight, 5)], np.ones((8, 4), np.float32), processor)
 
 
-def test_blocks_are_as_wide_as_half_of_the_cache_holds() -> None:
+def test_blocks_are_as_wide_as_the_cache_holds() -> None:
     caches = Caches(l2_bytes=1 << 20)
-    assert waves.block_width(1024, caches) == 64
-    assert waves.block_width(128, caches) == waves.WIDE
+    assert waves.block_width(1024, caches) == 128
+    assert waves.block_width(100, caches) == waves.WIDE
     assert waves.block_width(65536, caches) == waves.NARROWEST
 
 

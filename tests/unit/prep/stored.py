@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lamella.files import Directory
-from lamella.manifest import DTYPES, Cut, Layer, Manifest, Table, Tensor, read_cut, read_manifest
+from lamella.manifest import DTYPES, Cut, Dense, Layer, Manifest, Table, Tensor, read_cut, read_manifest
+from lamella.numbers import as_float32
 from model_prep.source import Weight
 
 
@@ -55,6 +56,9 @@ class PreparedModel:
         return decoded
 
     def _decoded(self, layer: Layer, before: NDArray[np.int64]) -> DecodedLayer:
+        if layer.dense:
+            return self._decoded_dense(layer, layer.dense, before)
+        assert layer.indices is not None
         if isinstance(layer.row_nnz, int):
             starts: NDArray[np.int64] = np.arange(layer.rows + 1) * layer.row_nnz
         else:
@@ -73,9 +77,35 @@ class PreparedModel:
         weight = sparse.csr_array((values, (rows, before[stored])), shape=(layer.rows, layer.columns))
         return DecodedLayer(starts, stored, before[stored], weight, bias, order)
 
+    def _decoded_dense(self, layer: Layer, dense: Dense, before: NDArray[np.int64]) -> DecodedLayer:
+        assert isinstance(layer.values, Tensor)
+        values = as_float32(self.array(layer.values))
+        weight = np.empty((layer.rows, layer.columns), np.float32)
+        for top in range(0, layer.rows, dense.tile):
+            height = min(dense.tile, layer.rows - top)
+            tile = values[top * layer.columns : (top + height) * layer.columns]
+            weight[top : top + height] = tile.reshape(layer.columns, height).T
+        columns = np.arange(layer.columns)
+        stored = columns if dense.positions is None else self.array(dense.positions).astype(np.int64)
+        # Columns are in the source's order.
+        assert np.array_equal(before[stored], columns)
+        everywhere = np.indices(weight.shape).reshape(2, -1)
+        bias = np.empty(layer.rows, np.float32)
+        bias[:] = layer.bias if isinstance(layer.bias, float) else self.array(layer.bias)
+        return DecodedLayer(
+            np.arange(layer.rows + 1) * layer.columns,
+            np.tile(stored, layer.rows),
+            np.tile(columns, layer.rows),
+            sparse.csr_array((weight.reshape(-1), tuple(everywhere)), shape=weight.shape),
+            bias,
+            np.arange(layer.rows),
+        )
+
     def digest(self, layer: Layer, rows: tuple[int, int], entries: tuple[int, int]) -> str:
         """sha256 of a part of a layer, as the manifest describes it."""
         state = hashlib.sha256()
+        if layer.dense and layer.dense.positions:
+            state.update(self.bytes_of(layer.dense.positions, 0, layer.columns))
         if isinstance(layer.row_nnz, Tensor):
             state.update(self.bytes_of(layer.row_nnz, rows[0], rows[1] + 1))
         for tensor in layer.entry_tensors():

@@ -117,7 +117,9 @@ class CompiledLayers:
     def _at(self, number: int) -> int:
         return ctypes.addressof(self._structures) + number * ctypes.sizeof(_Layer)
 
-    def through(self, pieces: Sequence[Piece], first: int, stop: int, *, drop: bool) -> Block:
+    def through(
+        self, pieces: Sequence[Piece], out: NDArray[np.float32], first: int, stop: int, *, drop: bool
+    ) -> Block:
         layers = self._layers[first:stop]
         width = _I64(sum(piece.stop - piece.start for piece in pieces))
         stride = _I64(padded(width.value))
@@ -138,19 +140,19 @@ class CompiledLayers:
             )
             if done < 0:
                 raise not_finite(layers[-1 - done])
-            out = aligned(layers[-1].rows, padded(width.value))
-            if out.size:
+            values = shaped(out, layers[-1].rows, padded(width.value))
+            if values.size:
                 source = y if done % 2 else x
                 self._kernel.pack(
                     source.ctypes.data,
                     stride.value,
-                    out.ctypes.data,
-                    out.shape[1],
-                    len(out),
+                    values.ctypes.data,
+                    values.shape[1],
+                    len(values),
                     keep.ctypes.data,
                     width.value,
                 )
-        return Block(live[columns[: width.value]], out)
+        return Block(live[columns[: width.value]], values)
 
     @contextmanager
     def _scratch(self, stride: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:

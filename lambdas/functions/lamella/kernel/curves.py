@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-ActivationName = Literal["identity", "relu", "leaky_relu", "sigmoid", "tanh", "gelu", "gelu_tanh"]
+from lamella.activation_names import ActivationName
+
 Doubles = NDArray[np.float64]
 
 # As activations.h numbers them.
@@ -84,8 +83,9 @@ def exponential(x: Doubles) -> Doubles:
     n = shifted - _SHIFT
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW
     p = _polynomial(_SERIES, r)
-    bits = p.view(np.uint64) + (shifted.view(np.uint64) << np.uint64(52))
-    return bits.view(np.float64)
+    bits: NDArray[np.uint64] = p.view(np.uint64) + (shifted.view(np.uint64) << np.uint64(52))
+    value: Doubles = bits.view(np.float64)
+    return value
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Doubles) -> Doubles:
@@ -100,6 +100,10 @@ def _between(x: Doubles, low: float, high: float) -> Doubles:
     return np.where(x < low, low, np.where(x > high, high, x))
 
 
+def _at_least(x: Doubles, low: float) -> Doubles:
+    return np.where(x < low, low, x)
+
+
 def _sigmoid(x: Doubles) -> Doubles:
     return 1.0 / (1.0 + exponential(_between(-x, -700.0, 700.0)))
 
@@ -110,19 +114,21 @@ def _tanh(x: Doubles) -> Doubles:
     large = 1.0 - 2.0 / (exponential(_between(2.0 * size, 0.0, 50.0)) + 1.0)
     small = size + size * square * (-1.0 / 3 + square * (2.0 / 15 - square * (17.0 / 315)))
     value = np.where(size < 0.03125, small, large)
-    return np.where(x < 0, -value, value)
+    signed: Doubles = np.where(x < 0, -value, value)
+    return signed
 
 
 def _gelu(x: Doubles) -> Doubles:
-    x = np.where(x < -40, -40.0, x)
+    x = _at_least(x, -40.0)
     z = np.where(x < 0, -x, x) * _SQRT_HALF
     t = 2.0 / (2.0 + z)
     tail = 0.5 * t * _polynomial(_ERFCX, 2.0 * t - 1.0) * exponential(_between(-0.5 * (x * x), -700.0, 0.0))
-    return x * np.where(x < 0, tail, 1.0 - tail)
+    share: Doubles = np.where(x < 0, tail, 1.0 - tail)
+    return x * share
 
 
 def _gelu_tanh(x: Doubles) -> Doubles:
-    x = np.where(x < -40, -40.0, x)
+    x = _at_least(x, -40.0)
     return x * _sigmoid(2.0 * (_SQRT_2_PI * (x + 0.044715 * (x * x * x))))
 
 

@@ -18,13 +18,17 @@ Layer = LayerWeights | DenseWeights
 class BoundLayers(Protocol):
     """Consecutive layers, as a kernel wants them. Safe to use from several threads."""
 
-    def through(self, pieces: Sequence[Piece], first: int, stop: int, *, drop: bool) -> Block:
+    def through(
+        self, pieces: Sequence[Piece], out: NDArray[np.float32], first: int, stop: int, *, drop: bool
+    ) -> Block:
         """Take some samples through the layers ``[first, stop)``.
 
         Parameters
         ----------
         pieces
             Not more than `WIDEST` samples.
+        out
+            Where the result's values go: room for the last layer and all of these samples, padded.
         drop
             Leave out samples that are zero in every row of a layer.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.kernel.curves import ActivationName
+from lamella.activation_names import ActivationName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.kernel.blocks import Block, Piece, pack, without
+from lamella.kernel.blocks import Block, Piece, pack, shaped, without
 from lamella.kernel.curves import activate
 from lamella.kernel.fused import fused
 from lamella.kernel.interface import Layer, not_finite
@@ -36,7 +36,9 @@ class PlainLayers:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
 
-    def through(self, pieces: Sequence[Piece], first: int, stop: int, *, drop: bool) -> Block:
+    def through(
+        self, pieces: Sequence[Piece], out: NDArray[np.float32], first: int, stop: int, *, drop: bool
+    ) -> Block:
         block = pack(pieces)
         for layer in self._layers[first:stop]:
             y = _forward(layer, 0, layer.rows, block.values)
@@ -44,7 +46,9 @@ class PlainLayers:
             block = Block(block.live, y)
             if drop and not alive.all():
                 block = without(block, alive)
-        return block
+        values = shaped(out, *block.values.shape)
+        values[:] = block.values
+        return Block(block.live, values)
 
     def rows(
         self, number: int, block: Block, out: NDArray[np.float32], first: int, stop: int
@@ -56,8 +60,10 @@ class PlainLayers:
 
 def _forward(layer: Layer, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        dense = isinstance(layer, DenseWeights)
-        y = _dense_sums(layer, first, stop, x) if dense else _sums(layer, first, stop, x)
+        if isinstance(layer, DenseWeights):
+            y = _dense_sums(layer, first, stop, x)
+        else:
+            y = _sums(layer, first, stop, x)
         bias = layer.bias[first:stop, None] if isinstance(layer.bias, np.ndarray) else layer.bias
         if layer.bias_on_nonzero:
             np.add(y, bias, out=y, where=y != 0)
@@ -100,7 +106,7 @@ def _dense_sums(layer: DenseWeights, first: int, stop: int, x: NDArray[np.float3
     for top in range(first // layer.tile * layer.tile, stop, layer.tile):
         end = min(top + layer.tile, layer.rows)
         tile = as_float32(layer.values[top * layer.inputs : end * layer.inputs]).reshape(layer.inputs, -1)
-        total = np.zeros((end - top, x.shape[1]), np.float32)
+        total: NDArray[np.float32] = np.zeros((end - top, x.shape[1]), np.float32)
         for k, weights in enumerate(tile):
             total = fused(weights[:, None], x[k if layer.positions is None else layer.positions[k]], total)
         low, high = max(top, first), min(end, stop)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import groupby, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamella.activations import Activations
 from lamella.kernel.blocks import (
@@ -27,8 +27,12 @@ from lamella.plan import Range
 
 NARROWEST = 2 * GROUP  # narrower blocks leave the processor waiting for sums
 WIDE = 256  # wider ones gain nothing
-FIRST_WAVE = 2  # layers
+FIRST_WAVE = 4  # layers
 ROW_SPLIT_WORK = 1 << 24  # products of a layer from which on sharing its rows pays for the threads' meeting
+
+DENSE_SPLIT_WORK = 1 << 23  # the same of a dense layer
+
+_Job = tuple[list[Piece], NDArray[np.float32]]
 
 
 def forward(
@@ -56,18 +60,41 @@ def forward(
         If a layer gives NaN or infinity; names the layer.
     """
     processor = processor or Processor()
-    for zeros_to_zeros, group in groupby(layers, lambda layer: layer.zeros_to_zeros):
+    for (zeros_to_zeros, _), group in groupby(layers, _kind):
         if not zeros_to_zeros:
             x = x.with_all(samples)
         x = _through(list(group), x, processor, drop=zeros_to_zeros)
     return x.without_dead()
 
 
+def _kind(layer: Layer) -> tuple[bool, bool]:
+    """Layers that go through the kernel together: whether they drop dead samples, and are dense."""
+    return layer.zeros_to_zeros, isinstance(layer, DenseWeights)
+
+
+class _Room:
+    """Memory for what waves leave: for one while the one before is read, then for the one after the next."""
+
+    def __init__(self) -> None:
+        self._next, self._last = np.empty(0, np.float32), np.empty(0, np.float32)
+
+    def slots(self, rows: int, widths: Sequence[int]) -> list[NDArray[np.float32]]:
+        """One for each block of these widths."""
+        bounds = np.cumsum([0, *(rows * padded(width) for width in widths)]).tolist()
+        if self._next.size < bounds[-1]:
+            self._next = aligned(1, bounds[-1]).reshape(-1)
+        room, self._next, self._last = self._next, self._last, self._next
+        return [room[start:stop] for start, stop in pairwise(bounds)]
+
+
 def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop: bool) -> Activations:
     """Consecutive layers that all drop dead samples, or all keep them."""
     bound = processor.kernel.bind(layers)
-    width = block_width(max(max(layer.rows, layer.columns) for layer in layers), processor.caches)
+    width = WIDE  # of dense layers: the more samples, the less often their weights are read
+    if not isinstance(layers[0], DenseWeights):
+        width = block_width(max(max(layer.rows, layer.columns) for layer in layers), processor.caches)
     blocks = [Block(x.live, x.values)] if len(x.live) else []
+    room = _Room()
     done, length = 0, FIRST_WAVE if drop else len(layers)
     while done < len(layers) and blocks:
         samples = sum(block.width for block in blocks)
@@ -78,16 +105,20 @@ def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop:
             continue
         stop = wave_stop(layers, done, length, processor.caches)
         widths = even_widths(samples, width, processor.threads)
-        wave = partial(bound.through, first=done, stop=stop, drop=drop)
-        blocks = [block for block in processor.share(wave, deal(blocks, widths)) if block.width]
+        jobs = list(zip(deal(blocks, widths), room.slots(layers[stop - 1].rows, widths), strict=True))
+
+        def wave(job: _Job, first: int = done, stop: int = stop) -> Block:
+            return bound.through(*job, first, stop, drop=drop)
+
+        blocks = [block for block in processor.share(wave, jobs) if block.width]
         length = _next_length(length, sum(widths), sum(block.width for block in blocks))
         done = stop
     return _joined(blocks, layers[-1].rows, processor)
 
 
 def block_width(rows: int, caches: Caches) -> int:
-    """How many samples to take at a time: a layer's input and output then fill half of the L2 cache."""
-    fitting = caches.l2_bytes // 2 // (2 * 4 * rows)
+    """How many samples to take at a time: a layer's input and output then fill the L2 cache."""
+    fitting = caches.l2_bytes // (2 * 4 * rows)
     return min(WIDE, max(NARROWEST, fitting // GROUP * GROUP))
 
 
@@ -103,15 +134,20 @@ def wave_stop(layers: Sequence[Layer], first: int, length: int, caches: Caches) 
 
 def _next_length(length: int, before: int, after: int) -> int:
     """Layers of the next wave: fewer while many samples die, since those left are packed after it."""
-    if after < before * 3 // 4:
+    if after < before // 2:
         return max(1, length // 2)
     return length if after < before * 7 // 8 else 2 * length
 
 
 def _rows_are_shared(layer: Layer, samples: int, processor: Processor) -> bool:
-    """Whether threads share a layer's rows: its samples are too few to be shared evenly."""
+    """Whether threads share a layer's rows: its samples are too few to be shared evenly, or its weights many."""
+    if processor.threads == 1:
+        return False
+    if isinstance(layer, DenseWeights):
+        # Reading a weight takes as long as some four products with it.
+        return samples <= WIDE and layer.nnz * (samples + 4) >= DENSE_SPLIT_WORK
     groups = padded(samples) // GROUP
-    few = processor.threads > 1 and groups < 4 * processor.threads and samples <= WIDE
+    few = groups < 4 * processor.threads and samples <= WIDE
     return few and layer.nnz * groups * GROUP >= ROW_SPLIT_WORK
 
 
@@ -127,8 +163,7 @@ def _by_rows(
     """One layer of one block, its entries shared evenly."""
     block = pack(pieces)
     out = aligned(layer.rows, block.stride)
-    bounds = np.searchsorted(layer.starts, np.linspace(0, layer.nnz, processor.threads + 1)).tolist()
-    bounds[0], bounds[-1] = 0, layer.rows
+    bounds = layer.row_shares(processor.threads)
     alive = np.logical_or.reduce(
         processor.share(lambda rows: bound.rows(number, block, out, *rows), list(pairwise(bounds)))
     )
