@@ -11,7 +11,7 @@ CHECKOV := build/checkov/bin/checkov
 TRANSFORMED := build/transformed-template.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e lint format render lock clean
+.PHONY: help setup demo test e2e bench lint format render lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ test: $(READY) $(KERNEL) ## run every test but the slowest
 
 e2e: $(READY) $(KERNEL) ## deploy, run, update and delete with the official SAM and AWS command lines (minutes)
 	$(BIN)/python -m pytest tests/e2e
+
+bench: $(READY) $(KERNEL) ## install the other libraries of `python -m benchmarks.kernel` (gigabytes) into build/bench
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target build/bench --requirements benchmarks/requirements.txt
 
 lint: $(READY) $(VALIDATOR) $(CHECKOV) ## check style, types, imports, the template and the state machine
 	$(BIN)/ruff check $(SOURCES)

@@ -1,8 +1,8 @@
 """The kernel against what anyone would use instead, interleaved in one process, every result verified.
 
 Most samples of the official network die: of 10,000 images 337 are left. In the second, ``alive``, none does.
-``full`` is the official network's structure with nothing dropped, beside what this core reads from its L2 cache,
-where each product reads 4 bytes of activations.
+``full`` is the official network's structure with nothing dropped, beside what this core reads from its L2
+cache, where each product reads 4 bytes of activations.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array, save_npz
 
 from lamella.inputs import read_batch
 from model_prep.blobs import digit_blobs, repeat_pixels
+from model_prep.reference import scipy_matrix
 
 IMAGES = "sparse-images-1024.first10000.tsv.gz"
 PIXELS, SAMPLES = 1024, 10_000
@@ -33,22 +34,22 @@ class Samples:
     path: Path
 
 
-def benchmark_samples(neurons: int, folder: Path) -> Samples:
-    """10,000 images of ``neurons`` pixels, written into ``folder`` where they are not a file yet.
+def benchmark_samples(neurons: int, folder: Path, samples: int = SAMPLES) -> Samples:
+    """The first images of ``neurons`` pixels, written into ``folder`` where they are not a file yet.
 
     ``$LAMELLA_GRAPH_CHALLENGE`` names the folder of the official images; images of more than 32 x 32 pixels
     are those, each pixel repeated.
     """
     images = Path(os.environ.get("LAMELLA_GRAPH_CHALLENGE") or _SHARED) / IMAGES
     if images.exists():
-        description = f"the first {SAMPLES:,} official images"
-        matrix = csr_array(read_batch(images.read_bytes(), images.name, PIXELS, SAMPLES).matrix.T)
-        if neurons == PIXELS:
+        description = f"the first {samples:,} official images"
+        matrix = scipy_matrix(read_batch(images.read_bytes(), images.name, PIXELS, SAMPLES))
+        if (neurons, samples) == (PIXELS, SAMPLES):
             return Samples(description, matrix, images)
     else:
-        description = f"{SAMPLES:,} digit-like blobs (seed 0)"
-        matrix = digit_blobs(SAMPLES)
-    matrix = csr_array(repeat_pixels(matrix, neurons))
+        description = f"{samples:,} digit-like blobs (seed 0)"
+        matrix = digit_blobs(samples)
+    matrix = csr_array(repeat_pixels(csr_array(matrix[:samples]), neurons))
     path = folder / f"samples-{neurons}.npz"
     save_npz(path, matrix)
     return Samples(description, matrix, path)

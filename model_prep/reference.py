@@ -19,10 +19,18 @@ from lamella.kernel.fused import fused
 from model_prep.dense import DenseWeight
 
 if TYPE_CHECKING:
+    from lamella.inputs import Batch
     from model_prep.source import Source, SourceLayer, Weight
 
 SAMPLES_AT_ONCE = 2048
 _DENSE = 0.25
+
+
+def scipy_matrix(batch: Batch) -> sparse.csr_array[Any, tuple[int, int]]:
+    """A batch as scipy has it, samples x features."""
+    held = batch.matrix
+    by_feature = sparse.csr_array((held.values, held.columns, held.starts), shape=held.shape)
+    return sparse.csr_array(by_feature.T)
 
 
 def plain_scipy(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from lamella import client
 from lamella.client import RunHandle, Stack
 from lamella.files import Directory
+from lamella.kernel.choice import available
 from lamella.manifest import read_cut, read_manifest
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
@@ -91,6 +93,16 @@ def test_workers_are_processes_that_overlap_in_time(job: MainJob) -> None:
     assert len({worker["log_stream"] for worker in workers}) == WORKERS
     latest_join = max(worker["seconds"]["joined"] for worker in workers)
     assert all(worker["seconds"]["ended"] > latest_join for worker in workers)
+
+
+def test_workers_compute_with_the_layer_s_kernel(job: MainJob, stack: Stack) -> None:
+    lines = [
+        json.loads(event["message"])
+        for group in stack.worker_log_groups
+        for event in stack.clients.logs.filter_log_events(logGroupName=group)["events"]
+        if '"computing"' in event["message"]
+    ]
+    assert {line["kernel"] for line in lines} == {available()[0]}
 
 
 def test_a_worker_reads_only_its_own_bytes(job: MainJob, official_model: Path) -> None:

@@ -120,6 +120,7 @@ def demo(
 def _samples(work: Path) -> Samples:
     """The official images, where $LAMELLA_GRAPH_CHALLENGE says they are; else generated ones."""
     from model_prep.blobs import digit_blobs
+    from model_prep.reference import scipy_matrix
 
     folder = os.environ.get("LAMELLA_GRAPH_CHALLENGE")
     if not folder:
@@ -134,7 +135,7 @@ def _samples(work: Path) -> Samples:
     except (OSError, ValueError) as error:
         raise InputError(f"$LAMELLA_GRAPH_CHALLENGE={folder}: {error}") from error
     return Samples(
-        f"the first {SAMPLES:,} official images", path, csr_array(batch.matrix.T), truth[truth <= SAMPLES]
+        f"the first {SAMPLES:,} official images", path, scipy_matrix(batch), truth[truth <= SAMPLES]
     )
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lamella.files import Directory
+from lamella.inputs.batch import dense_blocks, join
 from lamella.kernel.curves import NUMBERS, activate, softmax
 from lamella.kernel.fused import fused
-from lamella.inputs import Batch
 from lamella.manifest import read_manifest
 from lamella.numbers import as_bfloat16
 from model_prep.dense import DenseWeight
@@ -100,7 +100,7 @@ def test_bits_are_the_same(
     x = random.standard_normal((source.features, samples)).astype(np.float32)
     x[random.random(x.shape) < 0.5] = 0
     x[:, random.random(samples) < 0.3] = 0
-    batch = Batch(sparse.csr_array(x), 0)
+    batch = join(dense_blocks(x.T, "x"), samples, 0, "x")
     model = tmp_path_factory.mktemp("model") / "m"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model_prep.dense.TILED_FROM_ROWS", tiled_from_rows)

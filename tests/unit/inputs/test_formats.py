@@ -68,9 +68,9 @@ def test_every_format_gives_the_same_batch(name: str, data: bytes) -> None:
     batch = read_batch(data, name, 4, None)
     assert batch.first == 0
     assert batch.matrix.toarray().tolist() == DENSE.T.tolist()
-    assert batch.matrix.dtype == np.float32
+    assert batch.matrix.values.dtype == np.float32
     assert batch.matrix.nnz == 4
-    assert batch.matrix.has_sorted_indices
+    assert batch.matrix.columns.tolist() == np.nonzero(DENSE.T)[1].tolist()
     assert read_batch(data, name, 4, 3).samples == 3
 
 
@@ -248,7 +248,7 @@ def test_damage_is_refused_or_harmless(suffix: str, data: st.DataObject) -> None
         batch = read_batch(bytes(damaged), "a" + suffix, 4, None)
     except BatchError:
         return
-    assert np.isfinite(batch.matrix.data).all()
+    assert np.isfinite(batch.matrix.values).all()
     assert batch.features == 4
 
 

@@ -22,7 +22,7 @@ def test_numbers_count_from_one() -> None:
     batch = read_batch(b"1\t2\t1\n3\t1\t7\n", "a.tsv", 2, None)
     assert batch.first == 1
     assert batch.matrix.toarray().tolist() == [[0, 0, 7], [1, 0, 0]]
-    assert batch.matrix.dtype == np.float32
+    assert batch.matrix.values.dtype == np.float32
 
 
 @pytest.mark.parametrize(

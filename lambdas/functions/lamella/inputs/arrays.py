@@ -14,7 +14,6 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
-from scipy.sparse import csc_array, csr_array
 
 from lamella.errors import BatchError
 from lamella.inputs.batch import (
@@ -104,24 +103,26 @@ def read_sparse_npz(data: bytes, name: str, features: int, samples: int | None) 
         raise BatchError(f"{name} holds values of type {values.dtype}: save it as float32")
     if any(part.dtype.kind not in "iu" or part.ndim != 1 for part in (first, second)) or values.ndim != 1:
         raise _contradiction(name)
-    if layout == "coo":
-        rows, columns = first.astype(np.int64), second.astype(np.int64)
-        inside = (rows >= 0) & (rows < count) & (columns >= 0) & (columns < width)
-        if not len(rows) == len(columns) == len(values) or not inside.all():
-            raise _contradiction(name)
-        return join([entry_block(rows, columns, values, width, 0, name)], count, 0, name)
-    if layout not in {"csr", "csc"}:
+    if layout not in {"csr", "csc", "coo"}:
         raise BatchError(f"{name} is a sparse array of format {layout!r}: convert it with .tocsr() first")
-    try:
-        make = csr_array if layout == "csr" else csc_array
-        numbers = values.astype(np.float64)
-        matrix = make((numbers, first.astype(np.int64), second.astype(np.int64)), shape=(count, width))
-        matrix.check_format(full_check=True)
-    except (ValueError, IndexError) as error:
-        raise _contradiction(name) from error
-    entries = matrix.tocoo()
-    block = entry_block(entries.row, entries.col, entries.data, width, 0, name)
-    return join([block], count, 0, name)
+    minor = first.astype(np.int64)
+    if layout == "coo":
+        rows, columns = minor, second.astype(np.int64)
+    else:
+        major = _majors(second.astype(np.int64), count if layout == "csr" else width, len(minor), name)
+        minor, values = minor[: len(major)], values[: len(major)]
+        rows, columns = (major, minor) if layout == "csr" else (minor, major)
+    inside = (rows >= 0) & (rows < count) & (columns >= 0) & (columns < width)
+    if not len(rows) == len(columns) == len(values) or not inside.all():
+        raise _contradiction(name)
+    return join([entry_block(rows, columns, values, width, 0, name)], count, 0, name)
+
+
+def _majors(starts: NDArray[np.int64], size: int, entries: int, name: str) -> NDArray[np.int64]:
+    """Row of each entry of a CSR array, or column of a CSC one; what follows its last start is no entry."""
+    if len(starts) != size + 1 or starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > entries:
+        raise _contradiction(name)
+    return np.repeat(np.arange(size), np.diff(starts))
 
 
 def _contradiction(name: str) -> BatchError:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
 
 from lamella.activations import Activations
 from lamella.errors import BatchError
+from lamella.inputs.sparse import SparseRows, from_entries, ordered, repeated
 from lamella.plan import Range
 
 MAX_SAMPLES = 2**24
@@ -32,16 +32,16 @@ class Batch:
         Challenge, 0 for all others.
     """
 
-    matrix: csr_array
+    matrix: SparseRows
     first: int
 
     @property
     def features(self) -> int:
-        return int(self.matrix.shape[0])
+        return self.matrix.shape[0]
 
     @property
     def samples(self) -> int:
-        return int(self.matrix.shape[1])
+        return self.matrix.shape[1]
 
     def block(self, rows: NDArray[np.int64] | None, samples: Range) -> Activations:
         """The part of the batch that some features and some samples make, without what is zero in all of it.
@@ -54,15 +54,14 @@ class Batch:
             ``[start, stop)``, from 0.
         """
         start, stop = samples
-        part = self.matrix if rows is None else self.matrix[rows]
+        part = self.matrix if rows is None else self.matrix.take(rows)
         if (start, stop) != (0, self.samples):
-            part = part[:, start:stop]
+            part = part.chosen((part.columns >= start) & (part.columns < stop))
         seen = np.zeros(stop - start, bool)
-        seen[part.indices] = True
+        seen[part.columns - start] = True
         column = np.cumsum(seen) - 1
         values = np.zeros((part.shape[0], int(seen.sum())), np.float32)
-        row = np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))
-        values[row, column[part.indices]] = part.data
+        values[part.rows, column[part.columns - start]] = part.values
         return Activations(np.flatnonzero(seen) + start, values)
 
 
@@ -73,7 +72,7 @@ def entry_block(
     width: int,
     first: int,
     name: str,
-) -> csr_array:
+) -> SparseRows:
     """Some entries of a batch of ``width`` features, for `join`.
 
     Parameters
@@ -93,14 +92,13 @@ def entry_block(
     if len(wrong):
         at = wrong[0]
         raise _not_finite(values[at], int(samples[at]) + first, int(features[at]) + first, name)
-    block = coo_array((data, (features, samples)), shape=(width, int(samples.max(initial=-1)) + 1)).tocsr()
-    if block.nnz != len(data):
-        # Where entries repeat, scipy has summed them.
+    block = from_entries(features, samples, data, (width, int(samples.max(initial=-1)) + 1))
+    if repeated(block):
         raise _repeated(*_first_repeated(samples, features, width), first, name)
-    return _narrowed(block)
+    return block
 
 
-def dense_blocks(values: NDArray[np.generic], name: str) -> list[csr_array]:
+def dense_blocks(values: NDArray[np.generic], name: str) -> list[SparseRows]:
     """All of a samples x features array, for `join`.
 
     Raises
@@ -112,16 +110,17 @@ def dense_blocks(values: NDArray[np.generic], name: str) -> list[csr_array]:
     return [_dense_block(values[start : start + step], start, name) for start in range(0, len(values), step)]
 
 
-def _dense_block(values: NDArray[np.generic], start: int, name: str) -> csr_array:
+def _dense_block(values: NDArray[np.generic], start: int, name: str) -> SparseRows:
     data = _float32(values)
     if not np.isfinite(data).all():
         sample, feature = np.argwhere(~np.isfinite(data))[0].tolist()
         raise _not_finite(values[sample, feature], start + sample, feature, name)
-    block = _narrowed(csr_array(data.T))
-    return csr_array((block.data, block.indices + start, block.indptr), shape=(block.shape[0], MAX_SAMPLES))
+    features, samples = np.nonzero(data.T)
+    shape = (data.shape[1], start + len(data))
+    return from_entries(features, samples + start, data[samples, features], shape)
 
 
-def join(blocks: list[csr_array], samples: int, first: int, name: str) -> Batch:
+def join(blocks: list[SparseRows], samples: int, first: int, name: str) -> Batch:
     """A batch of ``samples`` samples from blocks of its entries, which are taken from the list.
 
     Only the blocks that are left and the result are held at any time: inputs may fill a function's memory.
@@ -134,32 +133,23 @@ def join(blocks: list[csr_array], samples: int, first: int, name: str) -> Batch:
     width = blocks[0].shape[0]
     starts = np.zeros(width + 1, np.int64)
     for block in blocks:
-        starts += block.indptr
+        starts += block.starts
     count = int(starts[-1])
     numbers, data = np.empty(count, np.int32), np.empty(count, np.float32)
     filled = starts[:-1].copy()
     blocks.reverse()
     while blocks:
         block = blocks.pop()
-        held = np.diff(block.indptr)
-        places = np.repeat(filled - block.indptr[:-1], held) + np.arange(block.nnz)
-        numbers[places] = block.indices
-        data[places] = block.data
+        held = np.diff(block.starts)
+        places = np.repeat(filled - block.starts[:-1], held) + np.arange(block.nnz)
+        numbers[places] = block.columns
+        data[places] = block.values
         filled += held
-    matrix = csr_array((data, numbers, starts), shape=(width, samples))
-    matrix.sort_indices()
-    same = np.flatnonzero(matrix.indices[1:] == matrix.indices[:-1]) + 1
-    same = same[~np.isin(same, matrix.indptr)]
-    if len(same):
-        feature = int(np.searchsorted(matrix.indptr, same[0], side="right")) - 1
-        raise _repeated(int(matrix.indices[same[0]]), feature, first, name)
-    matrix.eliminate_zeros()
-    return Batch(matrix, first)
-
-
-def _narrowed(block: csr_array) -> csr_array:
-    # A batch's blocks wait for each other: half the bytes count.
-    return csr_array((block.data, block.indices.astype(np.int32), block.indptr), shape=block.shape)
+    matrix = ordered(SparseRows((width, samples), starts, numbers, data))
+    if again := repeated(matrix):
+        feature, sample = again
+        raise _repeated(sample, feature, first, name)
+    return Batch(matrix.chosen(matrix.values != 0), first)
 
 
 def _float32(values: NDArray[np.generic]) -> NDArray[np.float32]:

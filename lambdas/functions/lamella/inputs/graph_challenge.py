@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from lamella.errors import BatchError
 from lamella.inputs.batch import MAX_BYTES, MAX_SAMPLES, MOST, Batch, entry_block, join, reason
+from lamella.inputs.sparse import SparseRows
 
 _PIECE_BYTES = 2**22
 _MAX_DIGITS = 9
@@ -44,7 +44,7 @@ def read_graph_challenge(data: bytes, name: str, features: int, samples: int | N
         If a line is no sample, feature and value within bounds, or repeats another; naming the line.
     """
     highest = min(samples or MAX_SAMPLES, MAX_SAMPLES)
-    blocks: list[csr_array] = []
+    blocks: list[SparseRows] = []
     line, last = 1, 0
     for text in _whole_lines(_decompressed(data, name) if name.lower().endswith(".gz") else _pieces(data)):
         entries = _parse_plain(text)

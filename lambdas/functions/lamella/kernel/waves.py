@@ -113,6 +113,7 @@ def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop:
         blocks = [block for block in processor.share(wave, jobs) if block.width]
         length = _next_length(length, sum(widths), sum(block.width for block in blocks))
         done = stop
+    del room
     return _joined(blocks, layers[-1].rows, processor)
 
 

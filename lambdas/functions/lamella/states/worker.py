@@ -81,6 +81,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         Processor(threads_for(runtime.memory_mb)) as processor,
         closing(mailbox) if mailbox else nullcontext(),
     ):
+        runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
         output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
     report = WorkerReport(
         worker=event.worker,

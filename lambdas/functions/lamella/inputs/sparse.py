@@ -1,0 +1,99 @@
+"""Sparse matrices by row, as far as samples need them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """A float32 matrix, compressed by row.
+
+    Attributes
+    ----------
+    shape
+        Rows and columns.
+    starts : (rows + 1,) int64
+        Where each row's entries begin; the first is 0.
+    columns : (nnz,) int32
+    values : (nnz,) float32
+    """
+
+    shape: tuple[int, int]
+    starts: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+    @property
+    def nnz(self) -> int:
+        return len(self.values)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Row of each entry."""
+        return np.repeat(np.arange(self.shape[0]), np.diff(self.starts))
+
+    def take(self, rows: NDArray[np.int64]) -> SparseRows:
+        """Some rows, in the order named."""
+        counts = np.diff(self.starts)[rows]
+        starts = _starts(counts)
+        entries = np.repeat(self.starts[rows] - starts[:-1], counts) + np.arange(starts[-1])
+        return SparseRows((len(rows), self.shape[1]), starts, self.columns[entries], self.values[entries])
+
+    def chosen(self, keep: NDArray[np.bool_]) -> SparseRows:
+        """The same with only those entries."""
+        starts = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[self.starts]
+        return SparseRows(self.shape, starts, self.columns[keep], self.values[keep])
+
+    def toarray(self) -> NDArray[np.float32]:
+        """It as a dense array."""
+        dense = np.zeros(self.shape, np.float32)
+        dense[self.rows, self.columns] = self.values
+        return dense
+
+
+def from_entries(
+    rows: NDArray[np.integer],
+    columns: NDArray[np.integer],
+    values: NDArray[np.float32],
+    shape: tuple[int, int],
+) -> SparseRows:
+    """A matrix of entries in any order: by row, and within it by column; repeated ones all stay."""
+    # By row alone first: two-byte numbers are sorted in linear time, and files mostly have columns in order.
+    narrow = rows.astype(np.uint16) if shape[0] <= 1 << 16 else rows
+    order = np.argsort(narrow, kind="stable")
+    starts = _starts(np.bincount(rows, minlength=shape[0]))
+    if not _ascend(columns[order], starts):
+        order = np.lexsort((columns, rows))
+    return SparseRows(shape, starts, columns[order].astype(np.int32), values[order])
+
+
+def repeated(matrix: SparseRows) -> tuple[int, int] | None:
+    """Row and column of the first entry that is there twice, if any, of a matrix whose columns ascend."""
+    same = np.flatnonzero(matrix.columns[1:] == matrix.columns[:-1]) + 1
+    same = same[~np.isin(same, matrix.starts)]
+    if not len(same):
+        return None
+    row = int(np.searchsorted(matrix.starts, same[0], side="right")) - 1
+    return row, int(matrix.columns[same[0]])
+
+
+def ordered(matrix: SparseRows) -> SparseRows:
+    """The same with each row's columns ascending."""
+    if _ascend(matrix.columns, matrix.starts):
+        return matrix
+    order = np.lexsort((matrix.columns, matrix.rows))
+    return SparseRows(matrix.shape, matrix.starts, matrix.columns[order], matrix.values[order])
+
+
+def _ascend(columns: NDArray[np.integer], starts: NDArray[np.int64]) -> bool:
+    """Whether they do in every row; equal ones may follow each other."""
+    falls = np.flatnonzero(columns[1:] < columns[:-1]) + 1
+    return bool(np.isin(falls, starts).all())
+
+
+def _starts(counts: NDArray[np.integer]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
