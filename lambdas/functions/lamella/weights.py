@@ -98,8 +98,10 @@ class DensePart:
     def for_kernel(self, layer: Layer, position: NDArray[np.int32] | None, columns: int) -> DenseWeights:
         """As `StoredPart.for_kernel`; the weights themselves are not copied."""
         positions = None if self.positions is None else self.positions.astype(np.int32)
-        if position is not None and self.rows:
+        if position is not None:
             positions = position if positions is None else position[positions]
+        if not self.rows:  # then none is multiplied, and none was sent
+            positions = None
         if positions is not None and (positions.min() < 0 or positions.max() >= columns):
             raise ModelError(
                 f"layer {self.layer} needs rows that its cut doesn't name: prepare the model again"
@@ -168,7 +170,7 @@ def decoded(layer: Layer, part: LayerPart, data: memoryview, where: str) -> AnyP
     in_order = iter(arrays)
     rows, nnz = part.rows[1] - part.rows[0], part.entries[1] - part.entries[0]
     if layer.dense:
-        if nnz != rows * layer.columns or part.rows[0] % layer.tile:
+        if nnz != rows * layer.columns or (rows and part.rows[0] % layer.tile):
             raise ModelError(f"layer {part.layer} of {where} contradicts its cut: prepare the model again")
         positions = next(in_order) if layer.dense.positions else None
         return DensePart(part.layer, rows, next(in_order), positions, _bias(layer, in_order))
