@@ -267,9 +267,7 @@ def _tensor(path: str, offset: int, array: NDArray[Any]) -> Tensor:
     return Tensor(path, offset, cast("DType", dtype_name(array)), len(array))
 
 
-def _described(
-    layer: SourceLayer, encoded: EncodedLayer | EncodedDense, tensors: dict[str, Tensor]
-) -> Layer:
+def _described(layer: SourceLayer, encoded: EncodedLayer | EncodedDense, tensors: dict[str, Tensor]) -> Layer:
     values: float | Table | Tensor
     dense = row_nnz = None
     if isinstance(encoded, EncodedDense):

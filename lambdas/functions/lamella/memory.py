@@ -71,7 +71,9 @@ def _kernel_bytes(task: Task, manifest: Manifest) -> int:
     for part in task.parts:
         entries, rows = part.entries[1] - part.entries[0], part.rows[1] - part.rows[0]
         layer = manifest.layers[part.layer]
-        copied = GROUP_ENTRIES if layer.dense else max(entries, GROUP_ENTRIES)  # dense ones are used as they are read
+        copied = (
+            GROUP_ENTRIES if layer.dense else max(entries, GROUP_ENTRIES)
+        )  # dense ones are used as they are read
         ready = _KERNEL_ENTRY_BYTES * copied + _KERNEL_ROW_BYTES * rows
         largest = max(largest, ready + stored_bytes(layer, part))
     return largest
