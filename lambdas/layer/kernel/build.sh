@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compiles kernel.c, which includes the headers beside it, into a folder, a library for each instruction set of a processor family:
+# Compiles kernel.c with its headers into a folder, a library for each instruction set of a processor family:
 #   build.sh x86_64|aarch64 FOLDER
 # With $CC (cc) where that compiles for the family, else with zig, from PyPI, by $UV or $PYTHON -m pip.
 # The libraries call nothing but memset and memcpy, so they run on any version of any libc.
@@ -12,7 +12,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 # Exact arithmetic: neither of the first two may be left out, whatever they cost (nothing).
-flags="-ffp-contract=off -fno-fast-math -O3 -std=gnu11 -fPIC -shared -nostdlib -s -Wall -Wextra -Werror"
+flags="-ffp-contract=off -fno-fast-math -O3 -std=gnu11 -ffreestanding -fPIC -shared -nostdlib -s -Wall -Wextra -Werror"
 
 case $machine in
 x86_64)

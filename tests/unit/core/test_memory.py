@@ -1,0 +1,79 @@
+"""A worker's memory holds a window of its model, however large the model is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lamella.files import Directory
+from lamella.manifest import Manifest, read_manifest
+from lamella.memory import (
+    LEAST_WINDOW_BYTES,
+    MOST_WINDOW_BYTES,
+    memory_need_bytes,
+    stored_bytes,
+    weight_memory,
+)
+from lamella.plan import LayerPart, Plan, Task
+from lamella.strategies.serial import serial
+from lamella.weights import pieces
+from model_prep.writer import write_model
+from tests.unit.prep.sources import random_source
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    out = tmp_path_factory.mktemp("model") / "m"
+    write_model(random_source([48, 48, 48]), out)
+    return read_manifest(Directory(out))
+
+
+def task(manifest: Manifest, samples: int = 100) -> Task:
+    return serial(manifest, None, Plan("serial", "none", 1, 0, samples))[0]
+
+
+def wide(manifest: Manifest, nnz: int) -> Manifest:
+    """A model that says it has a very large layer; nobody reads it."""
+    layer = manifest.layers[1]
+    return replace(manifest, layers=(manifest.layers[0], replace(layer, nnz=nnz)))
+
+
+def test_need_does_not_grow_with_the_number_of_layers(manifest: Manifest) -> None:
+    deep = replace(manifest, layers=manifest.layers[:1] + manifest.layers[1:] * 100_000)
+    assert sum(stored_bytes(deep.layers[p.layer], p) for p in task(deep).parts) > 300 * MIB
+    assert memory_need_bytes([task(deep)], deep) == memory_need_bytes([task(manifest)], manifest)
+
+
+def test_need_grows_with_the_largest_layer_and_the_samples(manifest: Manifest) -> None:
+    small = memory_need_bytes([task(manifest)], manifest)
+    large = wide(manifest, 100_000_000)
+    # One byte an index and four a value as stored, eight for the kernel.
+    assert memory_need_bytes([task(large)], large) - small > 1_200 * MIB
+    assert memory_need_bytes([task(manifest, 1_000_000)], manifest) - small > 700 * MIB
+
+
+def test_the_window_comes_first_and_the_cache_has_the_rest(manifest: Manifest) -> None:
+    need = memory_need_bytes([task(manifest)], manifest)
+    windows = {}
+    for memory_mb in (1, 300, 400, 1024, 3008):
+        room = weight_memory(task(manifest), manifest, memory_mb)
+        assert LEAST_WINDOW_BYTES <= room.window_bytes <= MOST_WINDOW_BYTES
+        if need <= memory_mb * MIB:
+            spent = need - LEAST_WINDOW_BYTES + room.window_bytes + room.cache_bytes
+            assert spent == memory_mb * MIB
+        windows[memory_mb] = room
+    assert windows[1].cache_bytes == windows[300].cache_bytes == 0
+    assert windows[3008].cache_bytes > 2500 * MIB
+
+
+def test_stored_bytes_are_those_of_the_pieces(manifest: Manifest) -> None:
+    for k, layer in enumerate(manifest.layers):
+        for part in (
+            LayerPart(k, (0, layer.rows), (0, layer.nnz), ""),
+            LayerPart(k, (3, 9), (10, 40), ""),
+        ):
+            assert stored_bytes(layer, part) == sum(p.stop - p.start for p in pieces(layer, part))
