@@ -1,7 +1,7 @@
 """Dense layers against numpy's matrix product, interleaved in one process, with the same number of threads.
 
-Ours are whole layers: weights as they are stored, bias and ReLU. numpy has float32 weights and multiplies only. For
-each batch the network whose ratio is worst stands for all.
+Ours are whole layers: weights as they are stored, bias and ReLU. numpy has float32 weights and multiplies
+only. For each batch the network whose ratio is worst stands for all.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def main(
     if any(os.environ.get(name) != str(threads) for name in BLAS_THREADS):
         # numpy's library reads them when it is loaded.
         settings = os.environ | dict.fromkeys(BLAS_THREADS, str(threads))
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.dense", *sys.argv[1:]], settings)  # noqa: S606
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.dense", *sys.argv[1:]], settings)
     output = Output(json_)
     with Processor(threads) as processor:
         result = measure(rounds, processor, output)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# A matrix that a source gives whole is stored whole if so much of it is not zero. At half, float32 takes 4 bytes a
-# weight instead of 3 with a 16-bit index for each that is not zero, and is multiplied several times as fast:
-# without indices, sums of whole tiles stay in registers.
+# A matrix that a source gives whole is stored whole if so much of it is not zero. At half, float32 takes 4
+# bytes a weight instead of 3 with a 16-bit index for each that is not zero, and is multiplied several times
+# as fast: without indices, sums of whole tiles stay in registers.
 DENSE_SHARE = 0.5
-# Rows whose weights lie beside each other, as the compiled kernel multiplies them (dense.h). Cuts are between tiles,
-# so layers of few rows have them one by one.
+# Rows whose weights lie beside each other, as the compiled kernel multiplies them (dense.h). Cuts are between
+# tiles, so layers of few rows have them one by one.
 TILE_ROWS = 8
 TILED_FROM_ROWS = 512
 

@@ -1,7 +1,7 @@
 """The judge of every result: a model run the plainest way, straight from its source.
 
-Sparse layers are multiplied by scipy. Dense layers have fused sums (a product and its addition rounded together, columns
-in order), which neither scipy nor numpy offers: they are taken column by column in numpy.
+Sparse layers are multiplied by scipy. Dense layers have fused sums (a product and its addition rounded
+together, columns in order), which neither scipy nor numpy offers: they are taken column by column in numpy.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class SourceLayer:
     name
         File or tensor it was read from, for messages.
     weight : (outputs, inputs)
-        Sparse: float32, columns ascending within a row, no duplicates, no explicit zeros (a zero weight of either
-        sign adds nothing to a sum that starts at +0). Dense: as it was given.
+        Sparse: float32, columns ascending within a row, no duplicates, no explicit zeros (a zero weight of
+        either sign adds nothing to a sum that starts at +0). Dense: as it was given.
     bias
         One number, or one per output.
     bias_on
@@ -119,7 +119,8 @@ class Source:
                 )
             if layer.activation == "softmax" and k + 1 < self.layers:
                 raise ModelError(
-                    f"{layer.name}: layer {k} has softmax, which only the last layer can: use another activation"
+                    f"{layer.name}: layer {k} has softmax, which only the last layer can: "
+                    "use another activation"
                 )
             width = layer.outputs
             yield layer
@@ -141,8 +142,8 @@ def source_layer(
     Parameters
     ----------
     weight
-        A scipy sparse matrix or array of any format, or a dense array; outputs x inputs. The former stays sparse,
-        the latter is stored dense if as much of it as `DENSE_SHARE` is not zero.
+        A scipy sparse matrix or array of any format, or a dense array; outputs x inputs. The former stays
+        sparse, the latter is stored dense if as much of it as `DENSE_SHARE` is not zero.
     bias
         None, a number, or an array of one number per output.
     activation
@@ -226,7 +227,7 @@ def finite_float32(value: float, what: str) -> float:
 
 
 def checked_weight(name: str, weight: object) -> Weight | DenseWeight:
-    """A matrix as float32 CSR: sorted, without duplicates or explicit zeros; or, given dense and well filled, as it is.
+    """A matrix as float32 CSR: sorted, without duplicates or explicit zeros. A well filled dense one as it is.
 
     Raises
     ------

@@ -302,7 +302,7 @@ def _described(layer: SourceLayer, encoded: EncodedLayer | EncodedDense, tensors
 
 
 def maps_zeros_to_zeros(layer: SourceLayer) -> bool:
-    """Whether a sample that is zero in every column is zero in every row (before softmax, which workers leave out)."""
+    """Whether a sample that is zero in every column is zero in every row (before softmax, Collect's)."""
     y = np.zeros(1, np.float32) if layer.bias_on == "nonzero" else np.atleast_1d(np.float32(layer.bias))
     if layer.activation != "softmax":
         y = activate(layer.activation, np.float32(layer.slope), y)

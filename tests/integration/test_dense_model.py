@@ -1,4 +1,4 @@
-"""A mixed model, dense and sparse layers of many activations, on a deployed stack: the same bits however it is cut."""
+"""A model of dense and sparse layers, on a deployed stack: the same bits however it is cut."""
 
 from __future__ import annotations
 

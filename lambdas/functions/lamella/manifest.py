@@ -72,8 +72,9 @@ class Table:
 class Dense:
     """How a layer is stored whose zeros are stored too.
 
-    Its weights are ``Layer.values``: tile after tile of rows, and in a tile column after column, in the source's
-    order of columns. So rows of whole tiles are one range of bytes, and a worker multiplies them as they lie there.
+    Its weights are ``Layer.values``: tile after tile of rows, and in a tile column after column, in the
+    source's order of columns. So rows of whole tiles are one range of bytes, and a worker multiplies them as
+    they lie there.
 
     Attributes
     ----------
@@ -100,8 +101,8 @@ class Layer:
     indices
         Column of each entry; None in a dense layer.
     values
-        Weight of each entry: an array (float32, or float16 where exact), a table, or one constant. In a dense layer an
-        array: float32, float16 or bfloat16.
+        Weight of each entry: an array (float32, or float16 where exact), a table, or one constant. In a dense
+        layer an array: float32, float16 or bfloat16.
     bias
         One per row (float32), or one constant.
     bias_on
@@ -111,8 +112,8 @@ class Layer:
     slope
         Of ``leaky_relu``, below zero.
     zeros_to_zeros
-        Whether a sample that is zero in every column is zero in every row (before softmax): only then may it be
-        dropped.
+        Whether a sample that is zero in every column is zero in every row (before softmax): only then may it
+        be dropped.
     order
         Row of the source at each stored position; None where they are the same.
     sha256

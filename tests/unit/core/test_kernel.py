@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -182,7 +183,7 @@ class TestNonFinite:
         huge = layer_of(np.full((2, 2), 3e38, np.float32))
         fine = layer_of(np.array([[1, -1], [1, 1]], np.float32), 3, activation=activation, hi=np.float32(32))
         x = np.array([[3e38] * 20, [3e38] * 20], np.float32)
-        difference = layer_of(np.array([[3e38, -3e38], [1, 1]], np.float32), 3, activation=activation, hi=np.float32(32))
+        difference = replace(fine, values=np.array([3e38, -3e38, 1, 1], np.float32))
         assert run([fine], x, Processor(kernel=choose_kernel(kernel))).max() == 32
         assert "layer 3 " in self.error_of([difference], x, kernel)
         assert "layer 0 " in self.error_of([huge, difference], x, kernel)

@@ -21,7 +21,10 @@ def source_of(*layers: SourceLayer, description: str = "test") -> Source:
 
 def dense_source(*weights: Any, **behaviour: Any) -> Source:
     """Sparse layers of these matrices, alike in everything else."""
-    return source_of(*(source_layer(f"layer {k}", sparse.csr_array(np.array(w)), **behaviour) for k, w in enumerate(weights)))
+    layers = (
+        source_layer(f"layer {k}", sparse.csr_array(np.array(w)), **behaviour) for k, w in enumerate(weights)
+    )
+    return source_of(*layers)
 
 
 def random_source(widths: Sequence[int], density: float = 0.4, seed: int = 0) -> Source:

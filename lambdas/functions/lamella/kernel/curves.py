@@ -1,14 +1,15 @@
 """Activation functions in numpy, bit for bit those of the compiled kernel (activations.h), and softmax.
 
-Curves are taken in float64 and rounded to float32 once, within 1 unit in the last place. They are made of additions,
-multiplications, divisions and selections alone, which IEEE 754 settles: numpy's own exp and tanh choose code by
-processor. Operations and their order are those of activations.h, where each is explained.
+Curves are taken in float64 and rounded to float32 once, within 1 unit in the last place. They are made of
+additions, multiplications, divisions and selections alone, which IEEE 754 settles: numpy's own exp and tanh
+choose code by processor. Operations and their order are those of activations.h, where each is explained.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -10,8 +10,8 @@ def fused(a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32]
     """By way of float64, which holds every product exactly.
 
     Their sum is rounded to odd, not to nearest: then rounding it to float32 is as if it had been done at once
-    (Boldo and Melquiond, Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd, IEEE
-    Transactions on Computers 57, 2008).
+    (Boldo and Melquiond, Emulation of FMA and correctly rounded sums: proved algorithms using rounding to
+    odd, IEEE Transactions on Computers 57, 2008).
     """
     with np.errstate(all="ignore"):
         product, addend = a.astype(np.float64) * b, c.astype(np.float64)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from lamella.activation_names import ActivationName
 
+_NO_SLOPE = np.float32(0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnyLayer:
@@ -31,7 +33,7 @@ class AnyLayer:
     bias: np.float32 | NDArray[np.float32]
     bias_on_nonzero: bool
     activation: ActivationName
-    slope: np.float32 = np.float32(0)
+    slope: np.float32 = _NO_SLOPE
     lo: np.float32 | None
     hi: np.float32 | None
     zeros_to_zeros: bool

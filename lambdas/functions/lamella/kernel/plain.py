@@ -1,8 +1,8 @@
 """The same in numpy alone, for where the compiled kernel can't be loaded: several times slower.
 
 numpy multiplies and adds float32 elements as IEEE 754 says, each operation rounded on its own, on every
-processor. So a sum taken entry by entry has the bits of the compiled kernel's. Dense layers, whose sums are fused, take
-some twenty times as long.
+processor. So a sum taken entry by entry has the bits of the compiled kernel's. Dense layers, whose sums are
+fused, take some twenty times as long.
 """
 
 from __future__ import annotations

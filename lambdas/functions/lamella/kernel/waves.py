@@ -141,7 +141,7 @@ def _next_length(length: int, before: int, after: int) -> int:
 
 
 def _rows_are_shared(layer: Layer, samples: int, processor: Processor) -> bool:
-    """Whether threads share a layer's rows: its samples are too few to be shared evenly, or its weights many."""
+    """Whether threads share a layer's rows: its samples are too few to be shared, or its weights many."""
     if processor.threads == 1:
         return False
     if isinstance(layer, DenseWeights):

@@ -88,7 +88,7 @@ def merge(parts: list[Activations], record: PlanRecord, order: NDArray[np.int64]
 
 
 def finished(output: Activations, last: Layer, samples: int) -> Activations:
-    """What only whole samples can be put through: the last layer's softmax, which no sample leaves as zeros."""
+    """What only whole samples can be put through: the last layer's softmax, which leaves none all zero."""
     if last.activation != "softmax":
         return output
     everyone = output.with_all((0, samples))
@@ -98,8 +98,8 @@ def finished(output: Activations, last: Layer, samples: int) -> Activations:
 def predictions_csv(output: Activations, samples: int, first_sample: int) -> bytes:
     """One line per sample.
 
-    Its number, the output with the largest activation (the first of equals, from 0), that activation (after softmax, a
-    probability), and how many outputs are not zero.
+    Its number, the output with the largest activation (the first of equals, from 0), that activation (after
+    softmax, a probability), and how many outputs are not zero.
     """
     argmax = np.zeros(samples, np.int64)
     score = np.zeros(samples, np.float32)
