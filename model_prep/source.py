@@ -227,7 +227,7 @@ def finite_float32(value: float, what: str) -> float:
 
 
 def checked_weight(name: str, weight: object) -> Weight | DenseWeight:
-    """A matrix as float32 CSR: sorted, without duplicates or explicit zeros. A well filled dense one as it is.
+    """A matrix as float32 CSR: sorted, without duplicates or explicit zeros. A full dense one as it is.
 
     Raises
     ------
