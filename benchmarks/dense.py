@@ -22,7 +22,7 @@ from lamella.activations import Activations
 from lamella.kernel import DenseWeights, Processor, forward
 from lamella.kernel.fused import fused
 from lamella.numbers import as_bfloat16, as_float32
-from model_prep.dense import TILE_ROWS, tiled
+from model_prep.dense import BAND_ROWS, banded
 from workflows.cli.console import Output
 
 BATCHES = (1, 8, 64, 256)
@@ -83,8 +83,8 @@ def network(neurons: int, layers: int, stored: str) -> Network:
                 columns=neurons,
                 rows=neurons,
                 inputs=neurons,
-                values=tiled(weight, TILE_ROWS),
-                tile=TILE_ROWS,
+                values=banded(weight, BAND_ROWS),
+                band=BAND_ROWS,
                 positions=None,
                 bias=np.float32(0.1),
                 bias_on_nonzero=False,

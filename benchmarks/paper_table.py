@@ -7,6 +7,7 @@ SQS, on the embedded cloud. Calls and bytes are AWS's; Lambda's seconds and doll
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,8 +22,10 @@ from safetensors.numpy import load_file
 
 from benchmarks.samples import SAMPLES, Samples, benchmark_samples
 from lamella.cost import cost, load_book
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, ModelError
 from lamella.events import RunRequest
+from lamella.files import Directory
+from lamella.manifest import read_manifest
 from lamella.usage import Usage
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
@@ -93,20 +96,23 @@ def paper_figures(row: Measurement) -> Figures:
     )
 
 
-def prepared_model(network: str, workers: int, output: Output) -> Path:
-    """The network, prepared once for each number of workers."""
-    folder = CACHE / f"{network.replace(':', '-')}-{workers}"
-    if not (folder / "manifest.json").exists():
-        output.say(f"preparing {network} for {workers} workers")
-        write_model(open_source(network), folder, workers=[workers])
+def prepared_model(network: str, output: Output, workers: int | None = None) -> Path:
+    """The network, prepared once, or once for each number of workers."""
+    folder = CACHE / (network.replace(":", "-") + (f"-{workers}" if workers else ""))
+    try:
+        read_manifest(Directory(folder))
+    except ModelError:
+        # Not there, or of an older version.
+        output.say(f"preparing {network}")
+        shutil.rmtree(folder, ignore_errors=True)
+        write_model(open_source(network), folder, workers=[workers] if workers else None)
     return folder
 
 
 def measure(neurons: int, workers: int, output: Output) -> dict[str, Any]:
     """Run the network once, check every bit, and set its figures beside the paper's."""
     network = f"radixnet:{neurons}x{LAYERS}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    model = prepared_model(network, workers, output)
+    model = prepared_model(network, output, workers)
     with tempfile.TemporaryDirectory(prefix="lamella-benchmark-") as name:
         work = Path(name)
         samples = benchmark_samples(neurons, work)

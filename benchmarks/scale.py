@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from safetensors.numpy import load_file
 
-from benchmarks.paper_table import CACHE
+from benchmarks.paper_table import prepared_model
 from benchmarks.samples import Samples, benchmark_samples
 from benchmarks.streaming import dense
 from lamella.engine import StepRecord, run_task
@@ -37,9 +37,9 @@ from lamella.runtime import peak_memory_bytes
 from lamella.states.collect import source_rows
 from lamella.strategies.serial import serial
 from lamella.streaming import WeightStream
+from lamella.tiles import read_tiles
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
-from model_prep.writer import write_model
 from workflows.cli.cloud import deployed_cloud
 from workflows.cli.console import Output
 from workflows.cli.runs import place_input, place_model, run_to_end
@@ -62,7 +62,7 @@ def alone(model: Path, batch: Path, samples: int, answer: Connection) -> None:
     for _ in range(ROUNDS):
         records: list[StepRecord] = []
         began, began_cpu = time.perf_counter(), time.process_time()
-        weights = WeightStream(files, manifest, task.parts, room.window_bytes)
+        weights = WeightStream(files, manifest, read_tiles(files, manifest), task.parts, room.window_bytes)
         with weights, Processor() as processor:
             output = run_task(task, manifest, weights, inputs, None, records.append, processor=processor)
         kernel_s = sum(record.compute_s for record in records)
@@ -124,11 +124,7 @@ def on_cloud(model: Path, samples: Samples, folder: Path, output: Output) -> tup
 def measure(neurons: int, count: int, cloud: bool, output: Output) -> dict[str, Any]:
     """One size: alone, on the cloud, and plain scipy's verdict on both."""
     network = f"radixnet:{neurons}x{LAYERS}"
-    model = CACHE / network.replace(":", "-")
-    if not (model / "manifest.json").exists():
-        output.say(f"preparing {network}")
-        CACHE.mkdir(parents=True, exist_ok=True)
-        write_model(open_source(network), model)
+    model = prepared_model(network, output)
     with tempfile.TemporaryDirectory(prefix="lamella-scale-") as name:
         folder = Path(name)
         samples = benchmark_samples(neurons, folder, count)

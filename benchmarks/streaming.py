@@ -33,6 +33,7 @@ from lamella.plan import Plan, Task
 from lamella.states.collect import source_rows
 from lamella.strategies.serial import serial
 from lamella.streaming import WeightStream
+from lamella.tiles import TileMap, read_tiles
 from lamella.weights import StoredPart
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
@@ -54,10 +55,10 @@ def computed(
     return output, time.perf_counter() - began
 
 
-def read_through(files: Files, manifest: Manifest, task: Task) -> float:
+def read_through(files: Files, manifest: Manifest, tiles: TileMap, task: Task) -> float:
     """Seconds to read a task's weights with nothing to compute."""
     began = time.perf_counter()
-    with WeightStream(files, manifest, task.parts, WINDOW_BYTES) as weights:
+    with WeightStream(files, manifest, tiles, task.parts, WINDOW_BYTES) as weights:
         for _ in weights:
             pass
     return time.perf_counter() - began
@@ -78,10 +79,11 @@ def measure(network: str, samples: int, rounds: int, output: Output) -> dict[str
         write_model(open_source(network), folder / "model")
         files = Directory(folder / "model")
         manifest = read_manifest(files)
+        tiles = read_tiles(files, manifest)
         batch = benchmark_samples(manifest.features, folder, samples)
         inputs = Batch(batch.matrix.T.tocsr(), 0).block(None, (0, samples))
         (task,) = serial(manifest, None, Plan("serial", "none", 1, 0, samples))
-        with WeightStream(files, manifest, task.parts) as weights:
+        with WeightStream(files, manifest, tiles, task.parts) as weights:
             held = list(weights)
         stored = sum(stored_bytes(manifest.layers[part.layer], part) for part in task.parts)
         seconds: dict[str, list[float]] = {"read_s": [], "compute_s": [], "total_s": []}
@@ -93,10 +95,10 @@ def measure(network: str, samples: int, rounds: int, output: Output) -> dict[str
             rates.append(stored / compute_s)
             output.say(f"computing takes {compute_s:.2f} s: an S3 of {rates[-1] / 1e6:.0f} MB/s")
             with paced_bucket(folder / "model", rates[-1]) as bucket:
-                with WeightStream(bucket, manifest, task.parts, WINDOW_BYTES) as weights:
+                with WeightStream(bucket, manifest, tiles, task.parts, WINDOW_BYTES) as weights:
                     streamed, total_s = computed(task, manifest, weights, inputs)
                     windows.append(weights.use.window_bytes)
-                seconds["read_s"].append(read_through(bucket, manifest, task))
+                seconds["read_s"].append(read_through(bucket, manifest, tiles, task))
             seconds["compute_s"].append(compute_s)
             seconds["total_s"].append(total_s)
             results += [result, streamed]
@@ -120,7 +122,7 @@ def measure(network: str, samples: int, rounds: int, output: Output) -> dict[str
 
 def main(
     network: Annotated[str, typer.Option(help="alive:NxL or radixnet:NxL.")] = "alive:4096x24",
-    samples: Annotated[int, typer.Option(min=1, max=10_000, help="Images.")] = 1000,
+    samples: Annotated[int, typer.Option(min=1, max=10_000, help="Images.")] = 1500,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.numbers import BFLOAT16, as_bfloat16, as_float32
-from model_prep.encode import encode_bias, narrow
+from model_prep.encode import EncodedLayer, encode_bias, narrow
 
 if TYPE_CHECKING:
     from model_prep.source import SourceLayer
@@ -19,12 +19,12 @@ Array = NDArray[Any]
 
 # A matrix that a source gives whole is stored whole if so much of it is not zero. At half, float32 takes 4
 # bytes a weight instead of 3 with a 16-bit index for each that is not zero, and is multiplied several times
-# as fast: without indices, sums of whole tiles stay in registers.
+# as fast: without indices, sums of whole bands stay in registers.
 DENSE_SHARE = 0.5
 # Rows whose weights lie beside each other, as the compiled kernel multiplies them (dense.h). Cuts are between
-# tiles, so layers of few rows have them one by one.
-TILE_ROWS = 8
-TILED_FROM_ROWS = 512
+# bands, so layers of few rows have them one by one.
+BAND_ROWS = 8
+BANDED_FROM_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +54,9 @@ class DenseWeight:
         return as_float32(self.values)
 
 
-def tile_of(rows: int) -> int:
-    """Rows of a tile in a layer of so many."""
-    return TILE_ROWS if rows >= TILED_FROM_ROWS else 1
+def band_of(rows: int) -> int:
+    """Rows of a band in a layer of so many."""
+    return BAND_ROWS if rows >= BANDED_FROM_ROWS else 1
 
 
 def narrowed(values: Array) -> Array:
@@ -71,84 +71,51 @@ def narrowed(values: Array) -> Array:
     return half if bool((half.astype(np.float32).view(np.uint32) == bits).all()) else values
 
 
-def tiled(values: Array, tile: int) -> Array:
-    """The weights in stored order: tile after tile of rows, and in a tile column after column."""
+def banded(values: Array, band: int) -> Array:
+    """The weights in stored order: band after band of rows, and in a band column after column."""
     rows, columns = values.shape
-    whole = rows // tile * tile
-    tiles = values[:whole].reshape(-1, tile, columns).transpose(0, 2, 1)
-    return np.concatenate([np.ascontiguousarray(tiles).reshape(-1), values[whole:].T.reshape(-1)])
+    whole = rows // band * band
+    bands = values[:whole].reshape(-1, band, columns).transpose(0, 2, 1)
+    return np.concatenate([np.ascontiguousarray(bands).reshape(-1), values[whole:].T.reshape(-1)])
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedDense:
-    """A dense layer as it is written: the fields of `lamella.manifest.Layer`, arrays instead of tensors.
-
-    Its rows are in the source's order: each reads every column, so none is better anywhere.
-
-    Attributes
-    ----------
-    starts : (rows + 1,) int64
-        Where each row's weights would begin, one row after the other.
-    values : (rows * columns,)
-        See `tiled`.
-    positions : (columns,)
-        Stored row of the layer before that each column multiplies; None where they are the same.
-    """
-
-    columns: int
-    starts: NDArray[np.int64]
-    tile: int
-    values: Array
-    positions: Array | None
-    bias: float | Array
-
-    order = None
-
-    @property
-    def rows(self) -> int:
-        """Outputs."""
-        return len(self.starts) - 1
-
-    @property
-    def nnz(self) -> int:
-        """Weights."""
-        return len(self.values)
-
-    def arrays(self) -> dict[str, Array]:
-        """What goes into a file, in the order in which it is hashed."""
-        named = {"positions": self.positions, "values": self.values, "bias": self.bias}
-        return {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
-
-    def digest(self, start: int, stop: int) -> bytes:
-        """sha256 of the bytes of the rows ``[start, stop)``, which are whole tiles."""
-        spans = {
-            "positions": slice(None),
-            "values": slice(int(self.starts[start]), int(self.starts[stop])),
-            "bias": slice(start, stop),
-        }
-        state = hashlib.sha256()
-        for name, array in self.arrays().items():
-            state.update(array[spans[name]].view(np.uint8).data)
-        return state.digest()
-
-
-def encode_dense(layer: SourceLayer, positions: NDArray[np.int64] | None) -> EncodedDense:
-    """A dense layer in its smallest exact form.
+def encode_dense(
+    layer: SourceLayer, positions: NDArray[np.int64] | None, bounds: NDArray[np.int64]
+) -> EncodedLayer:
+    """A dense layer in its smallest exact form; its rows are in the source's order.
 
     Parameters
     ----------
     positions
         Stored row of the layer before for each row of the source; None where they are the same.
+    bounds
+        Rows at which tiles begin, whole bands, and the number of rows.
     """
     assert isinstance(layer.weight, DenseWeight)
     rows, columns = layer.weight.shape
-    tile = tile_of(rows)
-    values = tiled(narrowed(layer.weight.values), tile)
-    return EncodedDense(
+    band = band_of(rows)
+    values = banded(narrowed(layer.weight.values), band)
+    if values.dtype != BFLOAT16:
+        values = values.astype(values.dtype.newbyteorder("<"))
+    bias = encode_bias(layer.bias, np.arange(rows))
+    entry_bounds = bounds * columns
+    tiles = []
+    for (first, last), (begin, end) in zip(pairwise(bounds), pairwise(entry_bounds), strict=True):
+        shifts = bias[first:last].tobytes() if isinstance(bias, np.ndarray) else b""
+        tiles.append(values[begin:end].tobytes() + shifts)
+    return EncodedLayer(
+        rows=rows,
         columns=columns,
-        starts=np.arange(rows + 1) * columns,
-        tile=tile,
-        values=values if values.dtype == BFLOAT16 else values.astype(values.dtype.newbyteorder("<")),
+        nnz=rows * columns,
+        row_nnz=columns,
+        indices=None,
+        values=values,
+        table=None,
+        bias=bias,
+        order=None,
+        bounds=bounds,
+        entry_bounds=entry_bounds,
+        tiles=tiles,
+        band=band,
         positions=None if positions is None else narrow(positions, columns - 1),
-        bias=encode_bias(layer.bias, np.arange(rows)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,78 +53,82 @@ def stored_rows(weight: Weight, order: NDArray[np.int64], positions: NDArray[np.
 
 @dataclass(frozen=True, eq=False)
 class EncodedLayer:
-    """One layer as it is written: the fields of `lamella.manifest.Layer`, arrays instead of tensors.
+    """One layer as it is written: the fields of `lamella.manifest.Layer`, arrays instead of their types.
 
     Attributes
     ----------
-    starts : (rows + 1,) int64
-        Where each row's entries begin, whatever ``row_nnz`` is.
+    rows, columns, nnz
+        Outputs, inputs and weights.
     table
         Values that ``values`` are codes of, if they are.
+    bounds : (tiles + 1,)
+        Rows at which tiles begin.
+    tiles
+        Bytes of each.
+    band, positions
+        Of a dense layer, which has no indices: see `lamella.manifest.Dense`.
     """
 
+    rows: int
     columns: int
-    starts: NDArray[np.int64]
+    nnz: int
     row_nnz: int | Array
-    indices: Array
+    indices: Array | None
     values: float | Array
     table: tuple[float, ...] | None
     bias: float | Array
     order: Array | None
-
-    @property
-    def rows(self) -> int:
-        """Outputs."""
-        return len(self.starts) - 1
-
-    @property
-    def nnz(self) -> int:
-        """Weights."""
-        return len(self.indices)
-
-    def arrays(self) -> dict[str, Array]:
-        """What goes into a file, in the order in which it is hashed; ``order`` last, which is not."""
-        named = {
-            "row_nnz": self.row_nnz,
-            "indices": self.indices,
-            "values": self.values,
-            "bias": self.bias,
-            "order": self.order,
-        }
-        return {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
+    bounds: NDArray[np.int64]
+    entry_bounds: NDArray[np.int64]
+    tiles: list[bytes]
+    band: int = 1
+    positions: Array | None = None
 
     def digest(self, start: int, stop: int) -> bytes:
-        """sha256 of the bytes of the rows ``[start, stop)``."""
-        entries = slice(int(self.starts[start]), int(self.starts[stop]))
-        spans = {
-            "row_nnz": slice(start, stop + 1),
-            "indices": entries,
-            "values": entries,
-            "bias": slice(start, stop),
-        }
-        arrays = self.arrays()
+        """sha256 of the tiles that the rows ``[start, stop)`` consist of."""
+        first, last = np.searchsorted(self.bounds, (start, stop))
         state = hashlib.sha256()
-        for name, span in spans.items():
-            if name in arrays:
-                state.update(arrays[name][span].data)
+        for tile in self.tiles[first:last]:
+            state.update(tile)
         return state.digest()
 
 
-def encode(layer: SourceLayer, rows: Rows, order: NDArray[np.int64]) -> EncodedLayer:
-    """Choose the smallest exact form of each of a layer's arrays."""
+def encode(
+    layer: SourceLayer, rows: Rows, order: NDArray[np.int64], bounds: NDArray[np.int64]
+) -> EncodedLayer:
+    """Choose the smallest exact form of each of a layer's arrays, and cut them into tiles.
+
+    Parameters
+    ----------
+    bounds
+        Rows at which tiles begin, and the number of rows.
+    """
     values, table = encode_values(rows.values)
     lengths = np.diff(rows.starts)
     uniform = bool((lengths == lengths[0]).all())
+    row_nnz = int(lengths[0]) if uniform else narrow(lengths, int(lengths.max()))
+    indices = narrow(rows.columns, layer.inputs - 1)
+    bias = encode_bias(layer.bias, order)
     moved = bool((order != np.arange(len(order))).any())
+    entry_bounds = rows.starts[bounds]
+    tiles = []
+    for (first, last), (begin, end) in zip(pairwise(bounds), pairwise(entry_bounds), strict=True):
+        by_row, by_entry = slice(int(first), int(last)), slice(int(begin), int(end))
+        held = ((row_nnz, by_row), (indices, by_entry), (values, by_entry), (bias, by_row))
+        tiles.append(b"".join(array[span].data for array, span in held if isinstance(array, np.ndarray)))
     return EncodedLayer(
+        rows=len(order),
         columns=layer.inputs,
-        starts=rows.starts,
-        row_nnz=int(lengths[0]) if uniform else narrow(rows.starts, int(rows.starts[-1])),
-        indices=narrow(rows.columns, layer.inputs - 1),
+        nnz=len(rows.columns),
+        row_nnz=row_nnz,
+        indices=indices,
         values=values,
         table=table,
-        bias=encode_bias(layer.bias, order),
+        bias=bias,
         order=narrow(order, len(order) - 1) if moved else None,
+        bounds=bounds,
+        entry_bounds=entry_bounds,
+        tiles=tiles,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from lamella.numbers import BFLOAT16
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from lamella.manifest import DType
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -28,9 +30,11 @@ class WrittenFile:
     offsets: dict[str, int]
 
 
-def dtype_name(array: NDArray[Any]) -> str:
+def dtype_name(array: NDArray[Any]) -> DType:
     """What safetensors calls an array's type."""
-    return "BF16" if array.dtype == BFLOAT16 else _NAMES[array.dtype.newbyteorder("<")]
+    if array.dtype == BFLOAT16:
+        return "BF16"
+    return cast("DType", _NAMES[array.dtype.newbyteorder("<")])
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> WrittenFile:

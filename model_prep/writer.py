@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,12 @@ from lamella.errors import ModelError, PlanError
 from lamella.files import Directory
 from lamella.kernel.curves import activate
 from lamella.manifest import MANIFEST, Dense, Layer, Manifest, StoredFile, Table, Tensor, read_manifest
-from model_prep.dense import DenseWeight, EncodedDense, encode_dense
-from model_prep.encode import EncodedLayer, encode, stored_rows
+from lamella.tiles import TILE_TENSORS
+from model_prep.dense import DenseWeight, band_of, encode_dense
+from model_prep.encode import EncodedLayer, encode, narrow
 from model_prep.partition import partitioner_named
-from model_prep.partition.cutting import BlocksHalo, Cutter
+from model_prep.partition.cutting import BlocksHalo, Cutter, part_bounds
+from model_prep.partition.rows_in_order import RowsInOrder
 from model_prep.tensor_file import dtype_name, write_tensors
 
 if TYPE_CHECKING:
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
     from model_prep.source import Source, SourceLayer
 
 DEFAULT_WORKERS = (2, 4, 8, 16, 32, 64)
-FILE_BYTES = 64 * 2**20
+# What one worker of many owns of a file is one range, and all of a file is in memory at a time.
+FILE_BYTES = 8 * 2**20
+TILES = "tiles.safetensors"
 Progress = Callable[[int, int], None]
 
 
@@ -120,9 +125,8 @@ def write_model(
     chosen = partitioner_named(partitioner)
     asked = _checked_workers(workers or ())
     with _replacing(out) as folder:
-        writer = _ModelWriter(
-            folder, chosen, [_Cutting.of(p, chosen) for p in sorted({*DEFAULT_WORKERS, *asked})]
-        )
+        cuttings = [_Cutting.of(p) for p in sorted({*DEFAULT_WORKERS, *asked})]
+        writer = _ModelWriter(folder, chosen, cuttings, RowsInOrder(chosen))
         for k, layer in enumerate(source):
             writer.add(layer)
             if progress is not None:
@@ -145,8 +149,31 @@ class _Cutting:
     blocks: BlocksHalo
 
     @classmethod
-    def of(cls, workers: int, partitioner: Partitioner) -> _Cutting:
-        return cls(Cutter(workers, partitioner.aligned), BlocksHalo(workers))
+    def of(cls, workers: int) -> _Cutting:
+        return cls(Cutter(workers), BlocksHalo(workers))
+
+
+@dataclass
+class _TileTable:
+    """The tensors of `lamella.tiles` in the making."""
+
+    counts: list[int] = field(default_factory=list)
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    entries: list[NDArray[np.int64]] = field(default_factory=list)
+    offsets: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def add(self, layer: EncodedLayer, offsets: NDArray[np.int64]) -> None:
+        self.counts.append(len(layer.tiles))
+        self.rows.append(np.diff(layer.bounds))
+        self.entries.append(np.diff(layer.entry_bounds))
+        self.offsets.append(offsets)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        starts = np.concatenate([[0], np.cumsum(self.counts)])
+        arrays = (starts, *(np.concatenate(found) for found in (self.rows, self.entries, self.offsets)))
+        return {
+            name: narrow(array, int(array.max())) for name, array in zip(TILE_TENSORS, arrays, strict=True)
+        }
 
 
 @dataclass
@@ -154,35 +181,42 @@ class _ModelWriter:
     folder: Path
     partitioner: Partitioner
     cuttings: list[_Cutting]
+    rows_in_order: RowsInOrder
     layers: list[Layer] = field(default_factory=list)
     files: dict[str, StoredFile] = field(default_factory=dict)
-    positions: NDArray[np.int64] | None = None
-    waiting: list[tuple[SourceLayer, EncodedLayer | EncodedDense]] = field(default_factory=list)
+    tiles: _TileTable = field(default_factory=_TileTable)
+    waiting: list[tuple[SourceLayer, EncodedLayer]] = field(default_factory=list)
     waiting_bytes: int = 0
 
     def add(self, layer: SourceLayer) -> None:
         """Encode and cut one layer, and write the file that it fills."""
         if isinstance(layer.weight, DenseWeight):
-            dense = encode_dense(layer, self.positions)
-            for cutting in self.cuttings:
-                cutting.cutter.add(dense.starts, None, layer.inputs, dense.digest, dense.tile)
-                cutting.blocks.add(dense.starts, None, layer.inputs, dense.tile)
-            self.positions = None
-            self._keep(layer, dense)
+            self._keep(layer, self._dense(layer))
             return
         weight = layer.weight
-        order = self.partitioner.order(weight, len(self.layers) + len(self.waiting))
-        rows = stored_rows(weight, order, self.positions)
-        encoded = encode(layer, rows, order)
+        order, rows = self.rows_in_order.of(weight)
+        parts = [part_bounds(rows.starts, cutting.cutter.workers) for cutting in self.cuttings]
+        bounds = np.unique(np.concatenate([[0, layer.outputs], *parts]))
+        encoded = encode(layer, rows, order, bounds)
         starts, columns = weight.indptr.astype(np.int64), weight.indices.astype(np.int64)
         for cutting in self.cuttings:
             cutting.cutter.add(rows.starts, rows.columns, layer.inputs, encoded.digest)
             cutting.blocks.add(starts, columns, layer.inputs)
-        self.positions = None if encoded.order is None else np.argsort(order)
         self._keep(layer, encoded)
 
-    def _keep(self, layer: SourceLayer, encoded: EncodedLayer | EncodedDense) -> None:
-        size = sum(array.nbytes for array in encoded.arrays().values())
+    def _dense(self, layer: SourceLayer) -> EncodedLayer:
+        """Encode and cut a dense layer: every row reads every column."""
+        starts, band = np.arange(layer.outputs + 1) * layer.inputs, band_of(layer.outputs)
+        parts = [part_bounds(starts, cutting.cutter.workers, band) for cutting in self.cuttings]
+        bounds = np.unique(np.concatenate([[0, layer.outputs], *parts]))
+        encoded = encode_dense(layer, self.rows_in_order.of_dense(starts, band), bounds)
+        for cutting in self.cuttings:
+            cutting.cutter.add(starts, None, layer.inputs, encoded.digest, band)
+            cutting.blocks.add(starts, None, layer.inputs, band)
+        return encoded
+
+    def _keep(self, layer: SourceLayer, encoded: EncodedLayer) -> None:
+        size = sum(map(len, encoded.tiles))
         if self.waiting and self.waiting_bytes + size > FILE_BYTES:
             self._write_waiting()
         self.waiting.append((layer, encoded))
@@ -191,23 +225,26 @@ class _ModelWriter:
     def _write_waiting(self) -> None:
         path = f"weights-{sum(file.startswith('weights-') for file in self.files):05}.safetensors"
         first = len(self.layers)
-        # Workers read no order: with those last, layers that follow each other are one range of bytes.
-        arrays = {
+        encodings = [encoded for _, encoded in self.waiting]
+        body, offsets = side_by_side(encodings)
+        arrays = {"tiles": body} | {
             f"layers.{first + i}.{name}": array
-            for orders in (False, True)
-            for i, (_, encoded) in enumerate(self.waiting)
-            for name, array in encoded.arrays().items()
-            if (name == "order") is orders
+            for i, encoded in enumerate(encodings)
+            for name, array in (("order", encoded.order), ("positions", encoded.positions))
+            if array is not None
         }
         written = write_tensors(self.folder / path, arrays)
         self.files[path] = written.stored
-        for layer, encoded in self.waiting:
+        for (layer, encoded), places in zip(self.waiting, offsets, strict=True):
+            self.tiles.add(encoded, places + written.offsets["tiles"])
+            named = {"order": encoded.order, "positions": encoded.positions}
             prefix = f"layers.{len(self.layers)}."
             tensors = {
                 name: _tensor(path, written.offsets[prefix + name], array)
-                for name, array in encoded.arrays().items()
+                for name, array in named.items()
+                if array is not None
             }
-            self.layers.append(_described(layer, encoded, tensors))
+            self.layers.append(_described(layer, encoded, path, tensors))
         self.waiting, self.waiting_bytes = [], 0
 
     def finish(self, description: str, asked: set[int], began: float) -> PrepReport:
@@ -227,12 +264,14 @@ class _ModelWriter:
             if cutter.workers in asked or cutter.workers <= fewest:
                 cuts[cutter.workers], report = self._write_cut(cutting)
                 reports.append(report)
+        self.files[TILES] = write_tensors(self.folder / TILES, self.tiles.tensors()).stored
         manifest = Manifest(
             "lamella-model",
-            2,
+            3,
             description,
             self.partitioner.name,
             tuple(self.layers),
+            TILES,
             cuts,
             dict(sorted(self.files.items())),
         )
@@ -263,32 +302,49 @@ class _ModelWriter:
         )
 
 
+def side_by_side(layers: Sequence[EncodedLayer]) -> tuple[NDArray[np.uint8], list[NDArray[np.int64]]]:
+    """The tiles of some layers as a file holds them, and where each layer's are.
+
+    The first tiles of all layers, then the second, and so on; where layers have not as many tiles, those that
+    begin at the same share of their rows come together.
+    """
+    counts = {len(layer.tiles) for layer in layers}
+    places = []
+    for k, layer in enumerate(layers):
+        share = np.arange(len(layer.tiles)) if len(counts) == 1 else layer.bounds[:-1] / layer.rows
+        places += [(float(at), k, i) for i, at in enumerate(share)]
+    offsets: list[NDArray[np.int64]] = [np.zeros(len(layer.tiles), np.int64) for layer in layers]
+    pieces = []
+    size = 0
+    for _, k, i in sorted(places):
+        pieces.append(layers[k].tiles[i])
+        offsets[k][i] = size
+        size += len(pieces[-1])
+    return np.frombuffer(b"".join(pieces), np.uint8), offsets
+
+
 def _tensor(path: str, offset: int, array: NDArray[Any]) -> Tensor:
-    return Tensor(path, offset, cast("DType", dtype_name(array)), len(array))
+    return Tensor(path, offset, dtype_name(array), len(array))
 
 
-def _described(layer: SourceLayer, encoded: EncodedLayer | EncodedDense, tensors: dict[str, Tensor]) -> Layer:
-    values: float | Table | Tensor
-    dense = row_nnz = None
-    if isinstance(encoded, EncodedDense):
-        dense, row_nnz = Dense(encoded.tile, tensors.get("positions")), encoded.columns
-        values = tensors["values"]
-    elif encoded.table is not None:
-        values = Table(tensors["values"], encoded.table)
-    elif isinstance(encoded.values, float):
-        values = encoded.values
-    else:
-        values = tensors["values"]
-    if isinstance(encoded, EncodedLayer) and isinstance(encoded.row_nnz, int):
-        row_nnz = encoded.row_nnz
+def _described(layer: SourceLayer, encoded: EncodedLayer, path: str, tensors: dict[str, Tensor]) -> Layer:
+    def stored(value: float | NDArray[Any]) -> float | DType:
+        return dtype_name(value) if isinstance(value, np.ndarray) else value
+
+    row_nnz = encoded.row_nnz
+    dense = None
+    if encoded.indices is None:
+        positions = encoded.positions
+        digest = None if positions is None else hashlib.sha256(positions.data).hexdigest()
+        dense = Dense(encoded.band, tensors.get("positions"), digest)
     return Layer(
         rows=encoded.rows,
         columns=encoded.columns,
         nnz=encoded.nnz,
-        row_nnz=tensors["row_nnz"] if row_nnz is None else row_nnz,
-        indices=tensors.get("indices"),
-        values=values,
-        bias=encoded.bias if isinstance(encoded.bias, float) else tensors["bias"],
+        row_nnz=row_nnz if isinstance(row_nnz, int) else dtype_name(row_nnz),
+        indices=None if encoded.indices is None else dtype_name(encoded.indices),
+        values=stored(encoded.values) if encoded.table is None else Table(encoded.table),
+        bias=stored(encoded.bias),
         bias_on=layer.bias_on,
         activation=layer.activation,
         slope=layer.slope,
@@ -296,6 +352,7 @@ def _described(layer: SourceLayer, encoded: EncodedLayer | EncodedDense, tensors
         hi=layer.hi,
         zeros_to_zeros=maps_zeros_to_zeros(layer),
         order=tensors.get("order"),
+        file=path,
         dense=dense,
         sha256=encoded.digest(0, encoded.rows).hex(),
     )

@@ -24,6 +24,7 @@ from lamella.shares import share_from_bytes, share_to_bytes
 from lamella.states.collect import finished, merge, source_rows
 from lamella.strategies import NEEDS_CUT, STRATEGIES
 from lamella.streaming import WeightStream
+from lamella.tiles import read_tiles
 
 
 def plan_record(plan: Plan, tasks: Sequence[Task]) -> PlanRecord:
@@ -51,7 +52,7 @@ def infer(
     records: list[list[StepRecord]] = [[] for _ in tasks]
 
     def work(task: Task) -> Activations:
-        with WeightStream(files, manifest, task.parts) as weights:
+        with WeightStream(files, manifest, read_tiles(files, manifest), task.parts) as weights:
             return run_task(
                 task,
                 manifest,

@@ -25,10 +25,9 @@ class Partitioner:
     Attributes
     ----------
     order
-        (weights, number of the layer) to the order in which its rows are stored; each worker then owns a
-        contiguous part of them.
+        (weights, number of the layer) to an order of its rows; each worker owns a contiguous part of them.
     aligned
-        Whether parts are given to the workers that already own most of the inputs; else part w is worker w's.
+        Whether parts are then put where most of their inputs are (`model_prep.partition.alignment`).
     """
 
     name: str

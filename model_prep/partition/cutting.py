@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from model_prep.encode import narrow
 
@@ -16,25 +15,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def part_bounds(starts: NDArray[np.int64], parts: int, tile: int = 1) -> NDArray[np.int64]:
-    """Split rows into contiguous parts of as equal weight as whole rows, or whole tiles of rows, allow.
+def part_bounds(starts: NDArray[np.int64], parts: int, band: int = 1) -> NDArray[np.int64]:
+    """Split rows into contiguous parts of as equal weight as whole rows, or whole bands of rows, allow.
 
     Parameters
     ----------
     starts : (rows + 1,)
         Where each row's entries begin; a row without entries counts for little, not for nothing.
     parts
-        How many; none is empty if there are as many rows, or tiles.
+        How many; none is empty if there are as many rows, or bands.
 
     Returns
     -------
     (parts + 1,) bounds
     """
     rows = len(starts) - 1
-    if tile > 1:
-        firsts = np.append(np.arange(0, rows, tile), rows)
-        among_tiles: NDArray[np.int64] = firsts[part_bounds(starts[firsts], parts)]
-        return among_tiles
+    if band > 1:
+        firsts = np.append(np.arange(0, rows, band), rows)
+        among_bands: NDArray[np.int64] = firsts[part_bounds(starts[firsts], parts)]
+        return among_bands
     # Entries weigh so much more that empty rows only break ties.
     load = starts * (rows + 1) + np.arange(rows + 1)
     ideal = load[-1] * (np.arange(1, parts) / parts)
@@ -68,24 +67,6 @@ def needed_columns(
     return needed
 
 
-def align(shared: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give parts to workers so that they share most with what the workers own.
-
-    Parameters
-    ----------
-    shared : (parts, workers)
-        Needed rows of each part that each worker owns.
-
-    Returns
-    -------
-    (workers,) the part of each worker
-    """
-    part, worker = linear_sum_assignment(shared, maximize=True)
-    owned = np.empty(len(worker), np.int64)
-    owned[worker] = part
-    return owned
-
-
 @dataclass
 class Cutter:
     """Builds the cut for one number of workers while the layers pass by.
@@ -94,8 +75,6 @@ class Cutter:
     ----------
     workers
         P.
-    aligned
-        Whether parts go to the workers that own most of their inputs, or part w to worker w.
     halo_rows
         Rows sent so far between different workers.
     pairs
@@ -103,10 +82,8 @@ class Cutter:
     """
 
     workers: int
-    aligned: bool
     halo_rows: int = 0
     pairs: int = 0
-    _parts: list[NDArray[np.int64]] = field(default_factory=list)
     _row_bounds: list[NDArray[np.int64]] = field(default_factory=list)
     _entry_bounds: list[NDArray[np.int64]] = field(default_factory=list)
     _digests: list[bytes] = field(default_factory=list)
@@ -120,48 +97,42 @@ class Cutter:
         columns: NDArray[np.int64] | None,
         width: int,
         digest: Callable[[int, int], bytes],
-        tile: int = 1,
+        band: int = 1,
     ) -> None:
         """Cut the next layer.
 
         Parameters
         ----------
         starts, columns
-            Its rows in stored order; columns are stored rows of the layer before, and None of a dense layer.
+            Its rows in stored order; columns are stored rows of the layer before, and None of a
+            dense layer.
         width
             How many columns there are.
         digest
             Gives the sha256 of the rows ``[start, stop)``.
-        tile
+        band
             Rows that must stay together.
         """
-        layer = len(self._parts)
-        bounds = part_bounds(starts, self.workers, tile)
+        layer = len(self._row_bounds)
+        bounds = part_bounds(starts, self.workers, band)
         needed = needed_columns(starts, columns, bounds, width)
         if layer:
             self._connect(layer, needed)
         else:
-            self._parts.append(np.arange(self.workers))
             self._keep_links([(0, worker, worker) for worker in range(self.workers)], needed)
         self._row_bounds.append(bounds)
         self._entry_bounds.append(starts[bounds])
         self._digests.extend(digest(int(a), int(b)) for a, b in pairwise(bounds))
 
     def _connect(self, layer: int, needed: list[NDArray[Any]]) -> None:
-        before, owners = self._row_bounds[-1], self._parts[-1]
         # Needs ascend and parts are contiguous: where each part before begins in each part's needs.
-        splits = np.array([np.searchsorted(rows, before) for rows in needed])
-        shared = np.diff(splits, axis=1)[:, owners]
-        parts = align(shared) if self.aligned else np.arange(self.workers)
-        self._parts.append(parts)
-        owned = owners.tolist()
+        splits = [np.searchsorted(rows, self._row_bounds[-1]).tolist() for rows in needed]
         links, sent = [], []
-        for receiver, part in enumerate(parts.tolist()):
-            rows, begins = needed[part], splits[part].tolist()
-            for sender in np.flatnonzero(shared[part]).tolist():
-                if sender != receiver:
+        for receiver, (rows, begins) in enumerate(zip(needed, splits, strict=True)):
+            for sender, (first, last) in enumerate(pairwise(begins)):
+                if sender != receiver and first < last:
                     links.append((layer, receiver, sender))
-                    sent.append(rows[begins[owned[sender]] : begins[owned[sender] + 1]])
+                    sent.append(rows[first:last])
         self._keep_links(links, sent)
         self.pairs += len(links)
         self.halo_rows += sum(len(rows) for rows in sent)
@@ -175,8 +146,7 @@ class Cutter:
     @property
     def largest_share(self) -> float:
         """Weights of the worker that has most, over the mean."""
-        per_part = np.diff(np.array(self._entry_bounds), axis=1)
-        load = np.take_along_axis(per_part, np.array(self._parts), axis=1).sum(axis=0)
+        load = np.diff(np.array(self._entry_bounds), axis=1).sum(axis=0)
         return float(load.max() / load.mean()) if load.any() else 1.0
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -184,16 +154,15 @@ class Cutter:
         row_bounds, entry_bounds = np.array(self._row_bounds), np.array(self._entry_bounds)
         layers = len(row_bounds)
         links = np.concatenate(self._links)
-        starts = np.concatenate([[0], np.cumsum(np.concatenate(self._link_lengths))])
+        lengths = np.concatenate(self._link_lengths)
         rows = np.concatenate(self._link_rows)
         digests = np.frombuffer(b"".join(self._digests), np.uint8).reshape(layers, self.workers, 32)
         return {
-            "parts": narrow(np.array(self._parts), self.workers - 1),
             "row_bounds": narrow(row_bounds, int(row_bounds.max())),
             "entry_bounds": narrow(entry_bounds, int(entry_bounds.max())),
             "digests": digests,
             "links": narrow(links, int(links.max())),
-            "link_starts": narrow(starts, int(starts[-1])),
+            "link_lengths": narrow(lengths, int(lengths.max(initial=0))),
             "link_rows": narrow(rows, int(rows.max(initial=0))),
         }
 
@@ -207,10 +176,10 @@ class BlocksHalo:
     _bounds: NDArray[np.int64] | None = None
 
     def add(
-        self, starts: NDArray[np.int64], columns: NDArray[np.int64] | None, width: int, tile: int = 1
+        self, starts: NDArray[np.int64], columns: NDArray[np.int64] | None, width: int, band: int = 1
     ) -> None:
         """Count the next layer, its rows and columns in the source's order."""
-        bounds = part_bounds(starts, self.workers, tile)
+        bounds = part_bounds(starts, self.workers, band)
         if self._bounds is not None:
             for part, rows in enumerate(needed_columns(starts, columns, bounds, width)):
                 first, last = np.searchsorted(rows, self._bounds[part : part + 2])

@@ -19,6 +19,8 @@ from lamella.client import RunHandle, Stack
 from lamella.events import RunRequest
 from lamella.files import Directory
 from lamella.manifest import read_manifest
+from lamella.plan import LayerPart
+from lamella.tiles import read_tiles
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from model_prep.writer import write_model
@@ -96,13 +98,17 @@ def test_a_killed_worker_fails_the_run_by_its_own_error_and_the_next_run_is_exac
 def damaged(stack: Stack, model: Path, layer: int) -> str:
     """A copy of the model in S3 with one byte of a layer changed; sizes stay."""
     place = stack.files("models/flipped/")
-    tensor = read_manifest(Directory(model)).layers[layer].indices
+    files = Directory(model)
+    manifest = read_manifest(files)
+    described = manifest.layers[layer]
+    part = LayerPart(layer, (0, described.rows), (0, described.nnz), described.sha256)
+    begins = read_tiles(files, manifest).of(part, "").begins
     for path in model.rglob("*"):
         if path.is_file():
             data = bytearray(path.read_bytes())
             name = path.relative_to(model).as_posix()
-            if name == tensor.file:
-                data[tensor.offset] ^= 1
+            if name == described.file:
+                data[begins[0]] ^= 1
             place.write(name, bytes(data))
     return place.location()
 

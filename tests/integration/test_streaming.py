@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file as load_tensors
+from safetensors.numpy import save_file as save_tensors
 from scipy import sparse
 
 from lamella import client
 from lamella.client import RunHandle, Stack
 from lamella.files import Directory
-from lamella.manifest import MANIFEST, read_manifest
+from lamella.manifest import MANIFEST, StoredFile, read_manifest
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from model_prep.source import Source, source_layer
@@ -42,14 +45,27 @@ def alternating(width: int, layers: int) -> Source:
     return Source("alternating", width, layers, lambda k: made[k % 2])
 
 
+def repeat_layers(model: Path, times: int) -> None:
+    """Let a model say that its layers come several times; they are stored once, but read as often."""
+    manifest = read_manifest(Directory(model))
+    path = model / manifest.tiles
+    tiles = load_tensors(path)
+    counts = np.tile(np.diff(tiles.pop("starts").astype(np.int64)), times)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    save_tensors({name: np.tile(tensor, times) for name, tensor in tiles.items()} | {"starts": starts}, path)
+    data = path.read_bytes()
+    stored = StoredFile(len(data), hashlib.sha256(data).hexdigest())
+    longer = replace(
+        manifest, layers=manifest.layers * times, files=manifest.files | {manifest.tiles: stored}, cuts={}
+    )
+    (model / MANIFEST).write_bytes(longer.to_json())
+
+
 @pytest.mark.slow
 def test_a_model_larger_than_the_workers_memory(stack: Stack, tmp_path: Path) -> None:
     write_model(alternating(4096, 2), tmp_path / "m", partitioner="blocks")
-    manifest = read_manifest(Directory(tmp_path / "m"))
-    # Twelve layers, of which two are stored: what a worker reads is all the same to it.
+    repeat_layers(tmp_path / "m", 6)
     source = alternating(4096, 12)
-    longer = replace(manifest, layers=manifest.layers * 6)
-    (tmp_path / "m" / MANIFEST).write_bytes(longer.to_json())
     batch = sparse.csr_array(np.random.default_rng(1).random((8, 4096), np.float32))
     path = batches.write_npz(tmp_path / "batch.npz", batch)
     handle = begin(stack, tmp_path / "m", path, strategy="serial", activations=True)
@@ -76,8 +92,8 @@ def test_a_warm_worker_does_not_read_its_weights_again(stack: Stack, tmp_path: P
     assert warm["process"] == cold["process"], "the second run did not get the first one's environment"
     assert (cold["reused_bytes"], warm["read_bytes"]) == (0, 0)
     assert warm["reused_bytes"] == cold["read_bytes"] == 20 * 512 * 32 * 2
-    # The task, the share of the input and the manifest.
-    assert warm["usage"]["s3.get_object"]["calls"] == 3
+    # The task, the share of the input, the manifest and the places of its tiles.
+    assert warm["usage"]["s3.get_object"]["calls"] == 4
     gets = [worker["usage"]["s3.get_object"]["bytes"] for worker in (cold, warm)]
     assert gets[1] < gets[0] - cold["read_bytes"] + 1000
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -27,7 +26,7 @@ from lamella.files import Files, checked_path
 from lamella.numbers import BFLOAT16
 
 FORMAT = "lamella-model"
-VERSION = 2
+VERSION = 3
 MANIFEST = "manifest.json"
 
 Count = Annotated[int, Field(ge=0, lt=2**48)]
@@ -64,7 +63,6 @@ class Tensor:
 class Table:
     """Values given as one-byte codes into a table of at most 256 float32 values."""
 
-    codes: Tensor
     values: tuple[float, ...]
 
 
@@ -72,20 +70,22 @@ class Table:
 class Dense:
     """How a layer is stored whose zeros are stored too.
 
-    Its weights are ``Layer.values``: tile after tile of rows, and in a tile column after column, in the
-    source's order of columns. So rows of whole tiles are one range of bytes, and a worker multiplies them as
-    they lie there.
+    Its weights lie band after band of rows, and in a band column after column, in the source's order of
+    columns: as the kernel multiplies them.
 
     Attributes
     ----------
-    tile
-        Rows of a tile; the last may have fewer.
+    band
+        Rows of a band; the layer's last may have fewer. Tiles are whole bands.
     positions
         Stored row of the layer before that each column multiplies; None where they are the same.
+    positions_sha256
+        Of the bytes of those.
     """
 
-    tile: Annotated[int, Field(ge=1, le=64)]
+    band: Annotated[int, Field(ge=1, le=64)]
     positions: Tensor | None
+    positions_sha256: Digest | None
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,14 @@ class Layer:
     rows, columns, nnz
         Outputs, inputs and stored weights.
     row_nnz
-        Weights of every row, if they are as many in each; else where its ``rows + 1`` starts are.
+        Weights of every row, if they are as many in each; else the type in which each row's are stored.
     indices
-        Column of each entry; None in a dense layer.
+        Type in which the column of each entry is stored; None in a dense layer, which has every column.
     values
-        Weight of each entry: an array (float32, or float16 where exact), a table, or one constant. In a dense
-        layer an array: float32, float16 or bfloat16.
+        Weight of each entry: the type in which they are stored (float32, or float16 where exact), a table
+        that codes of a byte are stored for, or one constant. Of a dense layer float32, float16 or bfloat16.
     bias
-        One per row (float32), or one constant.
+        The type (float32) in which one per row is stored, or one constant.
     bias_on
         ``nonzero``: added only where ``W x`` is not zero, as the Graph Challenge has it.
     activation
@@ -116,20 +116,22 @@ class Layer:
         be dropped.
     order
         Row of the source at each stored position; None where they are the same.
-    sha256
-        Of the bytes of ``row_nnz``, ``indices``, ``values`` (or codes) and ``bias``, those that are arrays,
-        one after the other. Of a dense layer: of ``positions``, ``values`` and ``bias``.
+    file
+        Where its tiles are (`lamella.tiles`): each some of its rows, their numbers of weights, indices,
+        values or codes, and biases, those that are stored, one after the other.
     dense
         None for a sparse layer.
+    sha256
+        Of all of its tiles, one after the other.
     """
 
     rows: Annotated[int, Field(ge=1, lt=2**32)]
     columns: Annotated[int, Field(ge=1, lt=2**32)]
     nnz: Count
-    row_nnz: Count | Tensor
-    indices: Tensor | None
-    values: float | Table | Tensor
-    bias: float | Tensor
+    row_nnz: Count | DType
+    indices: DType | None
+    values: float | Table | DType
+    bias: float | DType
     bias_on: Literal["all", "nonzero"]
     activation: Activation
     slope: float
@@ -137,20 +139,30 @@ class Layer:
     hi: float | None
     zeros_to_zeros: bool
     order: Tensor | None
+    file: str
     dense: Dense | None
     sha256: Digest
 
     @property
-    def tile(self) -> int:
+    def band(self) -> int:
         """Rows that can't be stored apart."""
-        return self.dense.tile if self.dense else 1
+        return self.dense.band if self.dense else 1
 
-    def entry_tensors(self) -> list[Tensor]:
-        """The arrays that hold one element per entry."""
-        found = [] if self.indices is None else [self.indices]
-        if isinstance(self.values, Tensor):
-            return [*found, self.values]
-        return [*found, self.values.codes] if isinstance(self.values, Table) else found
+    @property
+    def entry_types(self) -> list[np.dtype[np.generic]]:
+        """Of what is stored for each entry: its index, and its value or code."""
+        values = "U8" if isinstance(self.values, Table) else self.values
+        return [DTYPES[name] for name in (self.indices, values) if isinstance(name, str)]
+
+    @property
+    def entry_bytes(self) -> int:
+        """What is stored for each entry."""
+        return sum(dtype.itemsize for dtype in self.entry_types)
+
+    @property
+    def row_bytes(self) -> int:
+        """What is stored for each row, beside its entries."""
+        return sum(DTYPES[name].itemsize for name in (self.row_nnz, self.bias) if isinstance(name, str))
 
 
 @dataclass(frozen=True)
@@ -169,6 +181,8 @@ class Manifest:
     ----------
     source
         What ``lamella prep`` read, in its words.
+    tiles
+        File of the tiles' places.
     cuts
         File of the cut for each number of workers.
     files
@@ -176,10 +190,11 @@ class Manifest:
     """
 
     format: Literal["lamella-model"]
-    version: Literal[2]
+    version: Literal[3]
     source: str
     partitioner: str
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
+    tiles: str
     cuts: dict[Annotated[int, Field(ge=2)], str]
     files: dict[str, StoredFile]
 
@@ -257,20 +272,26 @@ def _check(manifest: Manifest, where: str) -> None:
     def refuse(what: str) -> None:
         raise ModelError(f"{where}: {what}: make the model again with 'lamella prep'")
 
-    for path in [*manifest.files, *manifest.cuts.values()]:
+    for path in [*manifest.files, *manifest.cuts.values(), manifest.tiles]:
         try:
             checked_path(path)
         except InputError as error:
             raise ModelError(f"{where}: {error}") from error
-    for path in manifest.cuts.values():
+    for path in [*manifest.cuts.values(), manifest.tiles, *(layer.file for layer in manifest.layers)]:
         if path not in manifest.files:
-            refuse(f"cut {path} is not among its files")
+            refuse(f"{path} is not among its files")
     width = manifest.features
     for k, layer in enumerate(manifest.layers):
         if layer.columns != width:
             refuse(f"layer {k} has {layer.columns} columns after {width} rows")
         width = layer.rows
-        for name, tensor, length in _tensors(layer):
+        positions = layer.dense.positions if layer.dense else None
+        for name, tensor, length in (
+            ("order", layer.order, layer.rows),
+            ("positions", positions, layer.columns),
+        ):
+            if tensor is None:
+                continue
             if (
                 tensor.file not in manifest.files
                 or tensor.span(0, tensor.length)[1] > manifest.files[tensor.file].bytes
@@ -281,51 +302,29 @@ def _check(manifest: Manifest, where: str) -> None:
         if isinstance(layer.row_nnz, int) and layer.row_nnz * layer.rows != layer.nnz:
             refuse(f"layer {k} has {layer.nnz} weights in {layer.rows} rows of {layer.row_nnz}")
         if layer.dense is None:
-            fits = layer.indices is not None
+            fits = layer.indices is not None and layer.values != "BF16"
         else:
-            values = layer.values
-            stored = isinstance(values, Tensor) and values.dtype in DENSE_DTYPES
-            fits = layer.indices is None and layer.row_nnz == layer.columns and stored
+            fits = layer.indices is None and layer.row_nnz == layer.columns and layer.values in DENSE_DTYPES
         if not fits:
             refuse(f"layer {k} is neither sparse nor dense")
         if layer.activation == "softmax" and k + 1 < len(manifest.layers):
             refuse(f"layer {k} has softmax, which only the last one can")
 
 
-def _tensors(layer: Layer) -> Iterator[tuple[str, Tensor, int]]:
-    """A layer's arrays by name, and how many elements each must have."""
-    values = layer.values.codes if isinstance(layer.values, Table) else layer.values
-    positions = layer.dense.positions if layer.dense else None
-    named = (
-        ("row_nnz", layer.row_nnz, layer.rows + 1),
-        ("indices", layer.indices, layer.nnz),
-        ("positions", positions, layer.columns),
-        ("values", values, layer.nnz),
-        ("bias", layer.bias, layer.rows),
-        ("order", layer.order, layer.rows),
-    )
-    for name, tensor, length in named:
-        if isinstance(tensor, Tensor):
-            yield name, tensor, length
-
-
 @dataclass(frozen=True)
 class Cut:
     """One partition of a model for P workers under the strategy ``rows``.
 
-    The stored rows of each layer are split into P contiguous parts, and each worker owns one of them.
+    The stored rows of each layer are split into P contiguous parts, and worker w owns part w of each.
 
     Attributes
     ----------
-    parts : (layers, P)
-        The part of layer k that worker w owns: a permutation for every layer.
     row_bounds : (layers, P + 1)
-        Part p of layer k is the rows ``row_bounds[k, p]`` to ``row_bounds[k, p + 1]``.
+        Part w of layer k is the rows ``row_bounds[k, w]`` to ``row_bounds[k, w + 1]``.
     entry_bounds : (layers, P + 1)
         The same bounds in entries.
     digests : (layers, P, 32) uint8
-        sha256 of the bytes of each part of each layer, taken as `Layer.sha256` is (of ``row_nnz`` the starts
-        of its rows and the one after).
+        sha256 of each part of each layer: of its tiles, as `Layer.sha256` is taken.
     links : (n, 3)
         (layer, receiver, sender), ascending: to compute that layer the receiver needs rows of the layer
         before from the sender, another worker. For the first layer receiver and sender are the same, and the
@@ -336,7 +335,6 @@ class Cut:
         Row numbers, ascending within a link.
     """
 
-    parts: NDArray[np.int64]
     row_bounds: NDArray[np.int64]
     entry_bounds: NDArray[np.int64]
     digests: NDArray[np.uint8]
@@ -351,17 +349,15 @@ class Cut:
 
     def rows(self, layer: int, worker: int) -> tuple[int, int]:
         """Stored rows ``[start, stop)`` of a layer that a worker owns."""
-        part = self.parts[layer, worker]
-        return int(self.row_bounds[layer, part]), int(self.row_bounds[layer, part + 1])
+        return int(self.row_bounds[layer, worker]), int(self.row_bounds[layer, worker + 1])
 
     def entries(self, layer: int, worker: int) -> tuple[int, int]:
         """Stored entries ``[start, stop)`` of those rows."""
-        part = self.parts[layer, worker]
-        return int(self.entry_bounds[layer, part]), int(self.entry_bounds[layer, part + 1])
+        return int(self.entry_bounds[layer, worker]), int(self.entry_bounds[layer, worker + 1])
 
     def digest(self, layer: int, worker: int) -> str:
         """sha256 of the bytes of those rows, in hexadecimal."""
-        return bytes(self.digests[layer, self.parts[layer, worker]]).hex()
+        return bytes(self.digests[layer, worker]).hex()
 
     @cached_property
     def halo(self) -> dict[tuple[int, int], list[tuple[int, NDArray[np.int64]]]]:
@@ -373,7 +369,34 @@ class Cut:
         return found
 
 
-CUT_TENSORS = ("parts", "row_bounds", "entry_bounds", "digests", "links", "link_starts", "link_rows")
+CUT_TENSORS = ("row_bounds", "entry_bounds", "digests", "links", "link_lengths", "link_rows")
+
+
+def read_tensors(
+    files: Files, manifest: Manifest, path: str, names: tuple[str, ...]
+) -> dict[str, NDArray[Any]]:
+    """A file of the model that holds these tensors, once its hash is found right.
+
+    Raises
+    ------
+    ModelError
+        If it is missing, or another one.
+    """
+    where = files.location(path)
+    try:
+        data = files.read(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"{where} is missing: copy or prepare the model again") from error
+    if hashlib.sha256(data).hexdigest() != manifest.files[path].sha256:
+        raise ModelError(f"{where} is not the file that was prepared (sha256 differs): copy the model again")
+    try:
+        tensors = load_tensors(data)
+    except (SafetensorError, ValueError) as error:
+        raise ModelError(f"{where} can't be read: {error}: prepare the model again") from error
+    if set(tensors) != set(names):
+        held = ", ".join(sorted(tensors))
+        raise ModelError(f"{where} holds {held}, not {', '.join(names)}: prepare the model again")
+    return tensors
 
 
 def read_cut(files: Files, manifest: Manifest, workers: int) -> Cut:
@@ -391,22 +414,11 @@ def read_cut(files: Files, manifest: Manifest, workers: int) -> Cut:
             f"{files.location()} has no cut for {workers} workers (it has: {have}): "
             f"run 'lamella prep' with --workers {workers}, or ask for one of those"
         )
-    try:
-        data = files.read(path)
-    except FileNotFoundError as error:
-        raise ModelError(f"{files.location(path)} is missing: copy or prepare the model again") from error
-    if hashlib.sha256(data).hexdigest() != manifest.files[path].sha256:
-        raise ModelError(
-            f"{files.location(path)} is not the file that was prepared (sha256 differs): copy the model again"
-        )
-    try:
-        tensors = load_tensors(data)
-    except (SafetensorError, ValueError) as error:
-        raise ModelError(f"{files.location(path)} is not a cut: {error}") from error
-    if set(tensors) != set(CUT_TENSORS):
-        raise ModelError(f"{files.location(path)} is not a cut: it holds {', '.join(sorted(tensors))}")
+    tensors = read_tensors(files, manifest, path, CUT_TENSORS)
     digests = tensors.pop("digests")
-    cut = Cut(digests=digests, **{name: tensor.astype(np.int64) for name, tensor in tensors.items()})
+    whole = {name: tensor.astype(np.int64) for name, tensor in tensors.items()}
+    starts = np.concatenate([[0], np.cumsum(whole.pop("link_lengths"))])
+    cut = Cut(digests=digests, link_starts=starts, **whole)
     _check_cut(cut, manifest, workers, files.location(path))
     return cut
 
@@ -414,21 +426,19 @@ def read_cut(files: Files, manifest: Manifest, workers: int) -> Cut:
 def _check_cut(cut: Cut, manifest: Manifest, workers: int, where: str) -> None:
     layers = len(manifest.layers)
     rows = np.array([layer.rows for layer in manifest.layers])
-    tiles = np.array([layer.tile for layer in manifest.layers])
+    bands = np.array([layer.band for layer in manifest.layers])
     width = np.concatenate([[manifest.features], rows[:-1]])
     n = len(cut.links)
     fits = (
         cut.row_bounds.shape == cut.entry_bounds.shape == (layers, workers + 1)
         and cut.digests.shape == (layers, workers, 32)
         and cut.digests.dtype == np.uint8
-        and cut.parts.shape == (layers, workers)
-        and bool((np.sort(cut.parts, axis=1) == np.arange(workers)).all())
         and cut.links.shape == (n, 3)
         and cut.link_starts.shape == (n + 1,)
         and bool(
             (np.diff(cut.row_bounds, axis=1) >= 0).all() and (np.diff(cut.entry_bounds, axis=1) >= 0).all()
         )
-        and bool(((cut.row_bounds % tiles[:, None] == 0) | (cut.row_bounds == rows[:, None])).all())
+        and bool(((cut.row_bounds % bands[:, None] == 0) | (cut.row_bounds == rows[:, None])).all())
         and bool((cut.row_bounds[:, 0] == 0).all() and (cut.row_bounds[:, -1] == rows).all())
         and bool((cut.entry_bounds[:, 0] == 0).all())
         and bool((cut.entry_bounds[:, -1] == [layer.nnz for layer in manifest.layers]).all())

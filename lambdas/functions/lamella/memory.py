@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lamella.manifest import DTYPES, Layer, Manifest, Tensor
+from lamella.manifest import Layer, Manifest
 from lamella.plan import LayerPart, Task
 
 RUNTIME_BYTES = 220 << 20  # Python, numpy, scipy and boto3, as measured in a worker
@@ -71,10 +71,9 @@ def _kernel_bytes(task: Task, manifest: Manifest) -> int:
     for part in task.parts:
         entries, rows = part.entries[1] - part.entries[0], part.rows[1] - part.rows[0]
         layer = manifest.layers[part.layer]
-        copied = (
-            GROUP_ENTRIES if layer.dense else max(entries, GROUP_ENTRIES)
-        )  # dense ones are used as they are read
-        ready = _KERNEL_ENTRY_BYTES * copied + _KERNEL_ROW_BYTES * rows
+        # Dense weights are used as they are stored.
+        size = layer.entry_bytes if layer.dense else _KERNEL_ENTRY_BYTES
+        ready = max(size * entries, _KERNEL_ENTRY_BYTES * GROUP_ENTRIES) + _KERNEL_ROW_BYTES * rows
         largest = max(largest, ready + stored_bytes(layer, part))
     return largest
 
@@ -82,8 +81,4 @@ def _kernel_bytes(task: Task, manifest: Manifest) -> int:
 def stored_bytes(layer: Layer, part: LayerPart) -> int:
     """Bytes of a part as it is stored."""
     entries, rows = part.entries[1] - part.entries[0], part.rows[1] - part.rows[0]
-    size = sum(entries * DTYPES[tensor.dtype].itemsize for tensor in layer.entry_tensors())
-    for tensor, length in ((layer.row_nnz, rows + 1), (layer.bias, rows)):
-        if isinstance(tensor, Tensor):
-            size += length * DTYPES[tensor.dtype].itemsize
-    return size
+    return entries * layer.entry_bytes + rows * layer.row_bytes

@@ -10,15 +10,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from types import TracebackType
 
 from lamella.block_cache import BlockCache
 from lamella.errors import ModelError
 from lamella.files import Files
-from lamella.manifest import Manifest
+from lamella.manifest import Layer, Manifest
 from lamella.plan import LayerPart
 from lamella.records import WeightUse
-from lamella.weights import AnyPart, Piece, decoded, pieces
+from lamella.tiles import TileMap, Tiles
+from lamella.weights import AnyPart, decoded
 
 READERS = 16  # small ranges wait for their first byte, large ones share the function's bandwidth
 READ_BYTES = 8 << 20  # one ranged GET; larger ones gain nothing at some 75 MB/s a function
@@ -57,6 +59,7 @@ class _Arrival:
     """A part on its way: its spans, in the order of its hash, or its bytes."""
 
     part: LayerPart
+    tiles: Tiles
     spans: list[_Span]
     kept: bytes | None
     checked: Future[memoryview] | None = None
@@ -77,12 +80,13 @@ class WeightStream(Iterator[AnyPart]):
         self,
         files: Files,
         manifest: Manifest,
+        tiles: TileMap,
         parts: Sequence[LayerPart],
         window_bytes: int = DEFAULT_WINDOW_BYTES,
         cache: BlockCache | None = None,
     ) -> None:
         self._files, self._manifest, self._cache = files, manifest, cache
-        self._window_bytes = window_bytes
+        self._tiles, self._window_bytes = tiles, window_bytes
         self._reads: deque[_Read] = deque()
         self._arrivals = deque(self._planned(parts))
         self._waiting = deque(arrival for arrival in self._arrivals if arrival.kept is None)
@@ -91,6 +95,11 @@ class WeightStream(Iterator[AnyPart]):
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="weights")
         # A thread of its own: readers that waited for reads could take all of the readers' threads.
         self._checker = ThreadPoolExecutor(1, thread_name_prefix="weights-check")
+        self._positions = {
+            part.layer: self._readers.submit(self._read_positions, manifest.layers[part.layer])
+            for part in parts
+            if manifest.layers[part.layer].dense
+        }
         self._advance()
 
     @property
@@ -123,7 +132,9 @@ class WeightStream(Iterator[AnyPart]):
             self._use = WeightUse(use.read_bytes + len(data), use.reused_bytes, use.window_bytes)
             if self._cache is not None:
                 self._cache.keep(part.sha256, data)
-        stored = decoded(self._manifest.layers[part.layer], part, data, self._files.location())
+        layer = self._manifest.layers[part.layer]
+        positions = self._positions[part.layer].result() if layer.dense else None
+        stored = decoded(layer, part, arrival.tiles, data, positions, self._files.location())
         self._release(arrival)
         self._advance()
         return stored
@@ -144,29 +155,38 @@ class WeightStream(Iterator[AnyPart]):
         self.close()
 
     def _planned(self, parts: Sequence[LayerPart]) -> Iterator[_Arrival]:
-        for part in parts:
-            kept = None if self._cache is None else self._cache.get(part.sha256)
-            spans: list[_Span] = []
-            if kept is None:
-                for piece in pieces(self._manifest.layers[part.layer], part):
-                    spans += self._spans(piece)
-            yield _Arrival(part, spans, kept)
+        """Parts of the same file are read together: there, their tiles lie side by side."""
+        where = self._files.location()
+        for file, group in groupby(parts, key=lambda part: self._manifest.layers[part.layer].file):
+            arrivals = []
+            for part in group:
+                kept = None if self._cache is None else self._cache.get(part.sha256)
+                arrivals.append(_Arrival(part, self._tiles.of(part, where), [], kept))
+            wanted = sorted(
+                (begin, end, number)
+                for number, arrival in enumerate(arrivals)
+                if arrival.kept is None
+                for begin, end in zip(arrival.tiles.begins, arrival.tiles.ends, strict=True)
+            )
+            # A part's tiles ascend in its file, so its spans come in the order of its hash.
+            for begin, end, number in _joined(wanted):
+                arrivals[number].spans += self._spans(file, begin, end)
+            yield from arrivals
 
-    def _spans(self, piece: Piece) -> Iterator[_Span]:
-        """A piece in one or more reads; the first may be that of the piece before."""
-        start = piece.start
-        while start < piece.stop:
+    def _spans(self, file: str, start: int, stop: int) -> Iterator[_Span]:
+        """Bytes in one or more reads; the first may be that of the bytes before."""
+        while start < stop:
             last = self._reads[-1] if self._reads else None
-            if last and (last.file, last.stop) == (piece.file, start) and start - last.start < READ_BYTES:
-                stop = min(piece.stop, last.start + READ_BYTES)
-                last.stop = stop
+            if last and (last.file, last.stop) == (file, start) and start - last.start < READ_BYTES:
+                end = min(stop, last.start + READ_BYTES)
+                last.stop = end
                 last.users += 1
             else:
-                stop = min(piece.stop, start + READ_BYTES)
-                last = _Read(piece.file, start, stop)
+                end = min(stop, start + READ_BYTES)
+                last = _Read(file, start, end)
                 self._reads.append(last)
-            yield _Span(last, start, stop)
-            start = stop
+            yield _Span(last, start, end)
+            start = end
 
     def _advance(self) -> None:
         """Begin the reads that the next part needs, and as many more as the window has room for."""
@@ -174,6 +194,7 @@ class WeightStream(Iterator[AnyPart]):
             arrival = self._waiting[0]
             needed = arrival is self._arrivals[0]
             while any(span.read.data is None for span in arrival.spans):
+                # Reads begin in the order of files, whichever of a file's parts is first.
                 size = self._reads[0].stop - self._reads[0].start
                 if not needed and self._inside_bytes + size > self._window_bytes:
                     return
@@ -187,6 +208,23 @@ class WeightStream(Iterator[AnyPart]):
         use = self._use
         most = max(use.window_bytes, self._inside_bytes)
         self._use = WeightUse(use.read_bytes, use.reused_bytes, most)
+
+    def _read_positions(self, layer: Layer) -> bytes | None:
+        tensor = layer.dense.positions if layer.dense else None
+        if tensor is None:
+            return None
+        where = self._files.location(tensor.file)
+        try:
+            data = self._files.read(tensor.file, *tensor.span(0, tensor.length))
+        except FileNotFoundError as error:
+            raise ModelError(f"{where} is missing: copy or prepare the model again") from error
+        assert layer.dense
+        if hashlib.sha256(data).hexdigest() != layer.dense.positions_sha256:
+            raise ModelError(
+                f"the positions of a layer in {where} are not the bytes that were prepared (sha256 differs): "
+                "copy or prepare the model again"
+            )
+        return data
 
     def _check(self, arrival: _Arrival) -> memoryview:
         part, views = arrival.part, [span.bytes() for span in arrival.spans]
@@ -205,3 +243,16 @@ class WeightStream(Iterator[AnyPart]):
             if not span.read.users:
                 self._inside_bytes -= span.read.stop - span.read.start
                 span.read.data = None
+
+
+def _joined(tiles: Sequence[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Tiles (begin, end, part) of the same part that touch, as one."""
+    for number, run in groupby(tiles, key=lambda tile: tile[2]):
+        start = stop = -1
+        for begin, end, _ in run:
+            if begin != stop:
+                if stop > start:
+                    yield start, stop, number
+                start = begin
+            stop = end
+        yield start, stop, number

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from lamella.activation_names import ActivationName
 from lamella.errors import ModelError
 from lamella.kernel import DenseWeights, LayerWeights
-from lamella.manifest import DTYPES, Layer, Table, Tensor
+from lamella.manifest import DTYPES, Layer, Table
 from lamella.plan import LayerPart
+from lamella.tiles import Tiles
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class StoredPart:
     ----------
     starts : (rows + 1,) int64
         Where each row's entries begin; the first is 0.
-    indices : (nnz,)
+    indices : (nnz,) int32
         Rows of the layer before.
     values : (nnz,) float32
     bias
@@ -33,7 +33,7 @@ class StoredPart:
 
     layer: int
     starts: NDArray[np.int64]
-    indices: NDArray[np.unsignedinteger]
+    indices: NDArray[np.int32]
     values: NDArray[np.float32]
     bias: np.float32 | NDArray[np.float32]
 
@@ -52,7 +52,7 @@ class StoredPart:
         ModelError
             If a weight multiplies a row that the block lacks.
         """
-        indices = self.indices.astype(np.int32) if position is None else position[self.indices]
+        indices = self.indices if position is None else position[self.indices]
         if len(indices) and (indices.min() < 0 or indices.max() >= columns):
             raise ModelError(
                 f"layer {self.layer} needs rows that its cut doesn't name: prepare the model again"
@@ -112,7 +112,7 @@ class DensePart:
             rows=self.rows,
             inputs=layer.columns,
             values=self.values,
-            tile=layer.tile,
+            band=layer.band,
             positions=positions,
             bias=self.bias,
             bias_on_nonzero=layer.bias_on == "nonzero",
@@ -132,28 +132,17 @@ def _activation(layer: Layer) -> ActivationName:
     return "identity" if layer.activation == "softmax" else layer.activation
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Bytes ``[start, stop)`` of a file."""
-
-    file: str
-    start: int
-    stop: int
-
-
-def pieces(layer: Layer, part: LayerPart) -> Iterator[Piece]:
-    """Where the bytes of a part are, in the order of its hash."""
-    for tensor, first, last in _stored_arrays(layer, part):
-        yield Piece(tensor.file, *tensor.span(first, last))
-
-
-def decoded(layer: Layer, part: LayerPart, data: memoryview, where: str) -> AnyPart:
+def decoded(
+    layer: Layer, part: LayerPart, tiles: Tiles, data: memoryview, positions: bytes | None, where: str
+) -> AnyPart:
     """A part from its bytes.
 
     Parameters
     ----------
     data
-        Its `pieces`, one after the other.
+        Its tiles, one after the other.
+    positions
+        Bytes of a dense layer's positions, if it has any.
     where
         The model's place, for messages.
 
@@ -162,47 +151,68 @@ def decoded(layer: Layer, part: LayerPart, data: memoryview, where: str) -> AnyP
     ModelError
         If they are not what the part's cut says.
     """
-    arrays: list[NDArray[Any]] = []
-    offset = 0
-    for tensor, first, last in _stored_arrays(layer, part):
-        arrays.append(np.frombuffer(data, DTYPES[tensor.dtype], last - first, offset))
-        offset += arrays[-1].nbytes
-    in_order = iter(arrays)
     rows, nnz = part.rows[1] - part.rows[0], part.entries[1] - part.entries[0]
+    fields = _fields(layer)
+    # Each is written where it stays, in its final type: large layers are copied no more than once.
+    arrays = {field.name: np.empty(nnz if field.per_entry else rows, field.ready) for field in fields}
+    offset = row = entry = 0
+    for tile_rows, tile_entries in zip(tiles.rows, tiles.entries, strict=True):
+        for field in fields:
+            first, count = (entry, tile_entries) if field.per_entry else (row, tile_rows)
+            piece = np.frombuffer(data, field.dtype, count, offset)
+            arrays[field.name][first : first + count] = piece
+            offset += piece.nbytes
+        row += tile_rows
+        entry += tile_entries
+    bias = np.float32(layer.bias) if isinstance(layer.bias, float) else arrays["bias"]
     if layer.dense:
-        if nnz != rows * layer.columns or (rows and part.rows[0] % layer.tile):
+        if nnz != rows * layer.columns or (rows and part.rows[0] % layer.band):
             raise ModelError(f"layer {part.layer} of {where} contradicts its cut: prepare the model again")
-        positions = next(in_order) if layer.dense.positions else None
-        return DensePart(part.layer, rows, next(in_order), positions, _bias(layer, in_order))
-    if isinstance(layer.row_nnz, Tensor):
-        starts = next(in_order).astype(np.int64) - part.entries[0]
-        if starts[0] != 0 or starts[-1] != nnz or (np.diff(starts) < 0).any():
-            raise ModelError(f"layer {part.layer} of {where} contradicts its cut: prepare the model again")
-    else:
+        rows_before = None
+        if layer.dense.positions:
+            assert positions is not None
+            rows_before = np.frombuffer(positions, DTYPES[layer.dense.positions.dtype])
+        return DensePart(part.layer, rows, arrays["values"], rows_before, bias)
+    starts: NDArray[np.int64]
+    if isinstance(layer.row_nnz, int):
         starts = np.arange(rows + 1) * layer.row_nnz
-    indices = next(in_order)
+    else:
+        starts = np.concatenate([[0], np.cumsum(arrays["row_nnz"])])
+    if starts[-1] != nnz:
+        raise ModelError(f"layer {part.layer} of {where} contradicts its cut: prepare the model again")
     values: NDArray[np.float32]
     if isinstance(layer.values, float):
         values = np.full(nnz, layer.values, np.float32)
     elif isinstance(layer.values, Table):
-        values = np.array(layer.values.values, np.float32)[next(in_order).astype(np.intp)]
+        values = np.array(layer.values.values, np.float32)[arrays["values"]]
     else:
-        values = next(in_order).astype(np.float32)
-    indices = indices.view(indices.dtype.newbyteorder("="))
-    return StoredPart(part.layer, starts, indices, values, _bias(layer, in_order))
+        values = arrays["values"]
+    return StoredPart(part.layer, starts, arrays["indices"], values, bias)
 
 
-def _bias(layer: Layer, in_order: Iterator[NDArray[Any]]) -> np.float32 | NDArray[np.float32]:
-    return np.float32(layer.bias) if isinstance(layer.bias, float) else next(in_order).astype(np.float32)
+@dataclass(frozen=True)
+class _Field:
+    """An array of a tile, as it is stored and as it is used."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    ready: np.dtype[Any]
+    per_entry: bool
 
 
-def _stored_arrays(layer: Layer, part: LayerPart) -> Iterator[tuple[Tensor, int, int]]:
-    """The arrays of a layer that are stored, and which elements of each are the part's."""
-    if isinstance(layer.row_nnz, Tensor):
-        yield layer.row_nnz, part.rows[0], part.rows[1] + 1
-    if layer.dense and layer.dense.positions:
-        yield layer.dense.positions, 0, layer.columns
-    for tensor in layer.entry_tensors():
-        yield tensor, *part.entries
-    if isinstance(layer.bias, Tensor):
-        yield layer.bias, *part.rows
+def _fields(layer: Layer) -> list[_Field]:
+    """What a tile of a layer holds, in order."""
+    values = "U8" if isinstance(layer.values, Table) else layer.values
+    # Codes, and dense weights, are used as they are stored.
+    kept = values == "U8" or layer.dense is not None
+    held: tuple[tuple[str, object, DTypeLike, bool], ...] = (
+        ("row_nnz", None if layer.dense else layer.row_nnz, np.int64, False),
+        ("indices", layer.indices, np.int32, True),
+        ("values", values, DTYPES[values] if kept and isinstance(values, str) else np.float32, True),
+        ("bias", layer.bias, np.float32, False),
+    )
+    return [
+        _Field(name, DTYPES[dtype], np.dtype(ready), each)
+        for name, dtype, ready, each in held
+        if isinstance(dtype, str)
+    ]

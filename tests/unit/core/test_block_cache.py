@@ -13,6 +13,7 @@ from lamella.files import Directory
 from lamella.manifest import Manifest, read_manifest
 from lamella.plan import LayerPart
 from lamella.streaming import WeightStream
+from lamella.tiles import read_tiles
 from model_prep.writer import write_model
 from tests.unit.prep.sources import random_source
 
@@ -100,8 +101,9 @@ def run(
 ) -> tuple[list[bytes], Counted, WeightStream]:
     files = Counted(model)
     manifest = read_manifest(Directory(model))
+    tiles = read_tiles(Directory(model), manifest)
     cache.begin(room_bytes)
-    with WeightStream(files, manifest, whole(manifest), cache=cache) as stream:
+    with WeightStream(files, manifest, tiles, whole(manifest), cache=cache) as stream:
         values = [part.values.tobytes() + part.indices.tobytes() for part in stream]
     return values, files, stream
 
@@ -147,11 +149,11 @@ class TestRuns:
 
     def test_bytes_that_fail_their_hash_are_not_kept(self, models: tuple[Path, Path]) -> None:
         manifest = read_manifest(Directory(models[0]))
-        tensor = manifest.layers[0].indices
-        path = models[0] / tensor.file
+        begins = read_tiles(Directory(models[0]), manifest).of(whole(manifest)[0], "").begins
+        path = models[0] / manifest.layers[0].file
         good = path.read_bytes()
         bad = bytearray(good)
-        bad[tensor.offset] ^= 1
+        bad[begins[0]] ^= 1
         path.write_bytes(bad)
         cache = BlockCache()
         with pytest.raises(ModelError, match="sha256 differs"):

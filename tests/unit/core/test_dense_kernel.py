@@ -18,7 +18,7 @@ from lamella.kernel.choice import available, choose_kernel
 from lamella.kernel.curves import NUMBERS, activate
 from lamella.kernel.fused import fused
 from lamella.numbers import as_bfloat16, as_float32
-from model_prep.dense import tiled
+from model_prep.dense import banded
 
 KERNELS = available()
 
@@ -30,7 +30,7 @@ def stored(weight: NDArray[np.float32], kind: str) -> NDArray[np.generic]:
     return as_bfloat16(weight) if kind == "bfloat16" else weight
 
 
-def dense_layer(weight: NDArray[np.generic], tile: int = 8, **fields: object) -> DenseWeights:
+def dense_layer(weight: NDArray[np.generic], band: int = 8, **fields: object) -> DenseWeights:
     given: dict[str, object] = {
         "number": 0,
         "columns": weight.shape[1],
@@ -45,8 +45,8 @@ def dense_layer(weight: NDArray[np.generic], tile: int = 8, **fields: object) ->
     return DenseWeights(
         rows=weight.shape[0],
         inputs=weight.shape[1],
-        values=tiled(weight, tile),
-        tile=tile,
+        values=banded(weight, band),
+        band=band,
         **given,  # type: ignore[arg-type]
     )
 

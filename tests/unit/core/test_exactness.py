@@ -94,7 +94,7 @@ def test_bits_are_the_same(
     samples: int,
     seed: int,
     partitioner: str,
-    tiled_from_rows: int,
+    banded_from_rows: int,
 ) -> None:
     random = np.random.default_rng(seed)
     x = random.standard_normal((source.features, samples)).astype(np.float32)
@@ -103,7 +103,7 @@ def test_bits_are_the_same(
     batch = join(dense_blocks(x.T, "x"), samples, 0, "x")
     model = tmp_path_factory.mktemp("model") / "m"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model_prep.dense.TILED_FROM_ROWS", tiled_from_rows)
+        patch.setattr("model_prep.dense.BANDED_FROM_ROWS", banded_from_rows)
         write_model(source, model, workers=[2, 3, 4], partitioner=partitioner)
     expected = (plain(source, x) + np.float32(0)).T.tobytes()
     assert plain_scipy(source, sparse.csr_array(x.T)).tobytes() == expected
@@ -132,12 +132,14 @@ def test_a_worker_reads_only_its_own_rows(tmp_path: Path) -> None:
     from lamella.plan import Plan
     from lamella.strategies.rows import rows
     from lamella.streaming import WeightStream
+    from lamella.tiles import read_tiles
 
     files = Watched(tmp_path / "m")
     manifest = read_manifest(files)
     tasks = rows(manifest, read_cut(files, manifest, 4), Plan("rows", "memory", 4, 1024, 1))
-    weights = sum(layer.indices.bytes for layer in manifest.layers if layer.indices) + 4 * manifest.nnz
+    weights = sum(layer.nnz * layer.entry_bytes for layer in manifest.layers)
+    tiles = read_tiles(files, manifest)
     for task in tasks:
         reads.clear()
-        list(WeightStream(files, manifest, task.parts))
+        list(WeightStream(files, manifest, tiles, task.parts))
         assert sum(size for *_, size in reads) == weights // 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from lamella.memory import (
 )
 from lamella.plan import LayerPart, Plan, Task
 from lamella.strategies.serial import serial
-from lamella.weights import pieces
+from lamella.tiles import read_tiles
 from model_prep.writer import write_model
 from tests.unit.prep.sources import random_source
 
@@ -69,10 +70,11 @@ def test_the_window_comes_first_and_the_cache_has_the_rest(manifest: Manifest) -
     assert windows[3008].cache_bytes > 2500 * MIB
 
 
-def test_stored_bytes_are_those_of_the_pieces(manifest: Manifest) -> None:
+def test_stored_bytes_are_those_of_the_tiles(tmp_path: Path) -> None:
+    write_model(random_source([48, 40, 32]), tmp_path / "m")
+    files = Directory(tmp_path / "m")
+    manifest = read_manifest(files)
     for k, layer in enumerate(manifest.layers):
-        for part in (
-            LayerPart(k, (0, layer.rows), (0, layer.nnz), ""),
-            LayerPart(k, (3, 9), (10, 40), ""),
-        ):
-            assert stored_bytes(layer, part) == sum(p.stop - p.start for p in pieces(layer, part))
+        part = LayerPart(k, (0, layer.rows), (0, layer.nnz), "")
+        tiles = read_tiles(files, manifest).of(part, "")
+        assert stored_bytes(layer, part) == sum(b - a for a, b in zip(tiles.begins, tiles.ends, strict=True))

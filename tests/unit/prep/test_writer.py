@@ -10,7 +10,10 @@ from safetensors.numpy import load_file
 
 import model_prep.writer
 from lamella.errors import ModelError, PlanError
-from lamella.manifest import Table, Tensor
+from lamella.files import Directory
+from lamella.manifest import read_cut, read_manifest
+from lamella.plan import LayerPart
+from lamella.tiles import read_tiles
 from lamella.verify import verify_files
 from model_prep.radixnet import RadixNet
 from model_prep.readers import open_source
@@ -53,36 +56,44 @@ class TestFiles:
         write_model(random_source((300, 280, 260)), tmp_path / "m")
         model = PreparedModel(tmp_path / "m")
         tensors = load_file(tmp_path / "m" / "weights-00000.safetensors")
+        assert set(tensors) == {"tiles", "layers.0.order", "layers.1.order"}
+        tiles = [data for k in range(2) for _, _, data in model.tiles(k)]
+        assert sum(map(len, tiles)) == len(tensors["tiles"])
+        assert all(data in tensors["tiles"].tobytes() for data in tiles)
         for k, layer in enumerate(model.manifest.layers):
-            for name in ("row_nnz", "indices", "values", "bias", "order"):
-                value = getattr(layer, name)
-                tensor = value.codes if isinstance(value, Table) else value
-                if isinstance(tensor, Tensor):
-                    np.testing.assert_array_equal(model.array(tensor), tensors[f"layers.{k}.{name}"])
+            assert layer.order is not None
+            np.testing.assert_array_equal(model.array(layer.order), tensors[f"layers.{k}.order"])
 
     def test_the_official_network_takes_two_bytes_a_weight(self, tmp_path: Path) -> None:
         report = write_model(RadixNet(1024, 6).source(), tmp_path / "m")
         layer = PreparedModel(tmp_path / "m").manifest.layers[3]
-        assert (layer.values, layer.row_nnz, layer.indices.dtype) == (0.0625, 32, "U16")
+        assert (layer.values, layer.row_nnz, layer.indices) == (0.0625, 32, "U16")
         assert report.weights == 6 * 32768
         assert (tmp_path / "m" / "weights-00000.safetensors").stat().st_size < 2.1 * report.weights
 
     def test_layers_fill_files_up_to_a_size(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(model_prep.writer, "FILE_BYTES", 2**13)
+        monkeypatch.setattr(model_prep.writer, "FILE_BYTES", 7000)
         write_model(NET, tmp_path / "m")
         model = PreparedModel(tmp_path / "m")
-        used = [layer.indices.file for layer in model.manifest.layers]
+        used = [layer.file for layer in model.manifest.layers]
         assert used == [f"weights-{i:05}.safetensors" for i in (0, 0, 0, 1, 1)]
         for layer, read in zip(NET, model.layers(), strict=True):
             np.testing.assert_array_equal(layer.weight.toarray(), read.weight.toarray())
 
-    def test_a_layer_is_one_range_of_bytes(self, tmp_path: Path) -> None:
-        write_model(random_source((300, 280, 260)), tmp_path / "m")
-        for layer in PreparedModel(tmp_path / "m").manifest.layers:
-            tensors = [layer.row_nnz, *layer.entry_tensors(), layer.bias]
-            spans = sorted(t.span(0, t.length) for t in tensors if isinstance(t, Tensor))
-            assert len(spans) == 4
-            assert all(a[1] == b[0] for a, b in pairwise(spans))
+    @pytest.mark.parametrize("workers", [2, 3, 8, 64])
+    def test_what_a_worker_owns_of_a_file_is_one_range(self, tmp_path: Path, workers: int) -> None:
+        write_model(random_source((300, 280, 260, 270)), tmp_path / "m", workers=[3])
+        files = Directory(tmp_path / "m")
+        manifest = read_manifest(files)
+        tiles, cut = read_tiles(files, manifest), read_cut(files, manifest, workers)
+        for worker in range(workers):
+            spans: list[tuple[int, int]] = []
+            for k in range(len(manifest.layers)):
+                part = LayerPart(k, cut.rows(k, worker), cut.entries(k, worker), cut.digest(k, worker))
+                found = tiles.of(part, "here")
+                spans += zip(found.begins, found.ends, strict=True)
+            spans.sort()
+            assert all(before[1] == after[0] for before, after in pairwise(spans))
 
 
 class TestZeros:

@@ -98,7 +98,7 @@ class CompiledLayers:
             slope=layer.slope,
         )
         if isinstance(layer, DenseWeights):
-            made.stored_as, made.tile = _STORED_AS[layer.values.dtype], layer.tile
+            made.stored_as, made.tile = _STORED_AS[layer.values.dtype], layer.band
             made.columns = layer.inputs
             made.weights = self._address(layer.values, layer.values.dtype)
             if layer.positions is not None:

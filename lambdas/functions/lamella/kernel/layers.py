@@ -84,7 +84,7 @@ class DenseWeights(AnyLayer):
     rows, inputs
         Of the weights' matrix.
     values : (rows * inputs,) float32, float16 or bfloat16
-        Tile after tile of ``tile`` rows (the last may have fewer), and in a tile column after column.
+        Band after band of ``band`` rows (the last may have fewer), and in a band column after column.
     positions : (inputs,) int32
         Row of the input block that each column multiplies, all within ``columns``; None where it is the same.
     """
@@ -92,7 +92,7 @@ class DenseWeights(AnyLayer):
     rows: int
     inputs: int
     values: NDArray[np.generic]
-    tile: int
+    band: int
     positions: NDArray[np.int32] | None
 
     @property
@@ -105,5 +105,5 @@ class DenseWeights(AnyLayer):
 
     def row_shares(self, count: int) -> list[int]:
         """Bounds of so many ranges of rows that take alike long: of whole tiles."""
-        tiles = -(-self.rows // self.tile)
-        return [min(self.rows, tiles * i // count * self.tile) for i in range(count + 1)]
+        tiles = -(-self.rows // self.band)
+        return [min(self.rows, tiles * i // count * self.band) for i in range(count + 1)]

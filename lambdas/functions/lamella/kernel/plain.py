@@ -103,8 +103,8 @@ def _sums(layer: LayerWeights, first: int, stop: int, x: NDArray[np.float32]) ->
 def _dense_sums(layer: DenseWeights, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Column after column; all rows of a tile, whichever are asked for."""
     sums = np.empty((stop - first, x.shape[1]), np.float32)
-    for top in range(first // layer.tile * layer.tile, stop, layer.tile):
-        end = min(top + layer.tile, layer.rows)
+    for top in range(first // layer.band * layer.band, stop, layer.band):
+        end = min(top + layer.band, layer.rows)
         tile = as_float32(layer.values[top * layer.inputs : end * layer.inputs]).reshape(layer.inputs, -1)
         total: NDArray[np.float32] = np.zeros((end - top, x.shape[1]), np.float32)
         for k, weights in enumerate(tile):

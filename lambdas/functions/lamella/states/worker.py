@@ -25,6 +25,7 @@ from lamella.sealing import with_own_write
 from lamella.shares import share_from_bytes
 from lamella.storage import Bucket, folder
 from lamella.streaming import WeightStream
+from lamella.tiles import read_tiles
 
 ENDING_S = 5.0  # kept back of the function's time to say what happened
 PROGRESS_S = 0.5  # least time between two lines of progress
@@ -75,7 +76,8 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     )
     observer = _Observer(runtime, len(manifest.layers), watch, deadline_s)
     mailbox = _mailbox(runtime, assignment, watch, deadline_s)
-    weights = WeightStream(model, manifest, task.parts, room.window_bytes, runtime.blocks)
+    tiles = read_tiles(model, manifest)
+    weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks)
     with (
         weights,
         Processor(threads_for(runtime.memory_mb)) as processor,
