@@ -20,6 +20,9 @@ from lamella.memory import memory_need_bytes
 from lamella.numbers import BFLOAT16, as_bfloat16, as_float32
 from lamella.plan import Plan
 from lamella.strategies.rows import rows
+from lamella.strategies.serial import serial
+from lamella.streaming import WeightStream
+from lamella.tiles import read_tiles
 from model_prep.dense import DenseWeight, band_of, banded, narrowed
 from model_prep.partition.cutting import part_bounds
 from model_prep.readers import open_source
@@ -161,6 +164,23 @@ class TestCuts:
             assert model.digest(k, (0, layer.rows)) == layer.sha256
             for worker in range(3):
                 assert model.digest(k, cut.rows(k, worker)) == cut.digest(k, worker)
+
+    def test_changed_positions_are_found(self, tmp_path: Path) -> None:
+        write_model(self.source(), tmp_path / "m")
+        files = Directory(tmp_path / "m")
+        manifest = read_manifest(files)
+        dense = manifest.layers[1].dense
+        assert dense is not None
+        assert dense.positions is not None
+        path = tmp_path / "m" / dense.positions.file
+        data = bytearray(path.read_bytes())
+        data[dense.positions.offset] ^= 1
+        path.write_bytes(data)
+        (task,) = serial(manifest, None, Plan("serial", "none", 1, 1024, 1))
+        with WeightStream(files, manifest, read_tiles(files, manifest), task.parts) as weights:
+            next(weights)
+            with pytest.raises(ModelError, match=r"positions of a layer in .*sha256 differs"):
+                next(weights)
 
     def test_a_layer_is_used_as_it_is_read_not_in_another_form(self, tmp_path: Path) -> None:
         write_model(source_of(source_layer("w", random(4096, 1024))), tmp_path / "m", workers=[2])
