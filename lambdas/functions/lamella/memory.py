@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lamella.manifest import Layer, Manifest
 from lamella.plan import LayerPart, Task
 
-RUNTIME_BYTES = 220 << 20  # Python, numpy, scipy and boto3, as measured in a worker
+RUNTIME_BYTES = 220 << 20  # Python, numpy and boto3, as measured in a worker
 LEAST_WINDOW_BYTES = 64 << 20
 MOST_WINDOW_BYTES = 128 << 20
 # Weights that are in the form of the kernel at the same time; a larger layer goes alone.
