@@ -27,7 +27,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 # With the system's compiler, or one from PyPI; without either, everything works, slowly, and says so.
-$(KERNEL): $(KERNEL_SOURCE)/kernel.c $(KERNEL_SOURCE)/build.sh $(READY)
+$(KERNEL): $(wildcard $(KERNEL_SOURCE)/*.[ch]) $(KERNEL_SOURCE)/build.sh $(READY)
 	@UV=$(BIN)/uv sh $(KERNEL_SOURCE)/build.sh $(shell uname -m) build/kernel && touch $@ \
 		|| echo "the kernel was not compiled: runs take several times as long until 'make setup' finds a compiler" >&2
 

@@ -81,12 +81,12 @@ class Problem:
             LayerWeights(
                 number=number,
                 columns=layer.inputs,
-                starts=layer.weight.indptr.astype(np.int32),
-                indices=layer.weight.indices.astype(np.int32),
-                values=layer.weight.data.astype(np.float32),
+                starts=layer.sparse_weight.indptr.astype(np.int32),
+                indices=layer.sparse_weight.indices.astype(np.int32),
+                values=layer.sparse_weight.data.astype(np.float32),
                 bias=_bias(layer),
                 bias_on_nonzero=layer.bias_on == "nonzero",
-                activation=layer.activation,
+                activation="relu" if layer.activation == "relu" else "identity",
                 lo=None if layer.lo is None else np.float32(layer.lo),
                 hi=None if layer.hi is None else np.float32(layer.hi),
                 zeros_to_zeros=maps_zeros_to_zeros(layer),
@@ -113,7 +113,7 @@ def csr_csr(problem: Problem) -> Side:
     def run() -> Any:
         x = problem.x
         for layer in problem.layers:
-            y = layer.weight @ x
+            y = layer.sparse_weight @ x
             if layer.bias_on == "nonzero" or not np.any(layer.bias):
                 y.data = _finished(layer, y.data, np.repeat(_biases(layer), np.diff(y.indptr)))
                 y.eliminate_zeros()
@@ -131,7 +131,7 @@ def csr_dense(problem: Problem) -> Side:
     def run() -> Dense:
         x = problem.dense
         for layer in problem.layers:
-            x = _finished(layer, layer.weight @ x, _biases(layer)[:, None])
+            x = _finished(layer, layer.sparse_weight @ x, _biases(layer)[:, None])
         return x
 
     return Side(run, lambda y: y)
@@ -145,7 +145,7 @@ def matvecs_waves(problem: Problem) -> Side:
         y: Dense, ids: NDArray[np.intp], layers: Sequence[SourceLayer]
     ) -> tuple[Dense, NDArray[np.intp]]:
         for layer in layers:
-            weight, out = layer.weight, np.zeros((layer.outputs, y.shape[1]), np.float32)
+            weight, out = layer.sparse_weight, np.zeros((layer.outputs, y.shape[1]), np.float32)
             csr_matvecs(
                 *weight.shape, y.shape[1], weight.indptr, weight.indices, weight.data, y.ravel(), out.ravel()
             )
@@ -187,7 +187,7 @@ def torch_csr(problem: Problem) -> Side:
             ),
             size=w.shape,
         )
-        for w in (layer.weight for layer in problem.layers)
+        for w in (layer.sparse_weight for layer in problem.layers)
     ]
     biases = [torch.from_numpy(_biases(layer)[:, None].copy()) for layer in problem.layers]
     first = torch.from_numpy(problem.dense)
@@ -219,7 +219,7 @@ def graphblas(problem: Problem) -> Side:
     gb = importlib.import_module("graphblas")
     gb.ss.config["nthreads"] = 1
     times = gb.semiring.plus_times
-    weights = [gb.io.from_scipy_sparse(sparse.csr_array(layer.weight.T)) for layer in problem.layers]
+    weights = [gb.io.from_scipy_sparse(sparse.csr_array(layer.sparse_weight.T)) for layer in problem.layers]
     first = gb.io.from_scipy_sparse(sparse.csr_array(problem.x.T))
     biases = [
         None if _sparse(layer) else gb.Matrix.from_dense(np.tile(_biases(layer), (problem.samples, 1)))

@@ -65,13 +65,15 @@ class EncodedLayer:
         Rows at which tiles begin.
     tiles
         Bytes of each.
+    band, positions
+        Of a dense layer, which has no indices: see `lamella.manifest.Dense`.
     """
 
     rows: int
     columns: int
     nnz: int
     row_nnz: int | Array
-    indices: Array
+    indices: Array | None
     values: float | Array
     table: tuple[float, ...] | None
     bias: float | Array
@@ -79,6 +81,8 @@ class EncodedLayer:
     bounds: NDArray[np.int64]
     entry_bounds: NDArray[np.int64]
     tiles: list[bytes]
+    band: int = 1
+    positions: Array | None = None
 
     def digest(self, start: int, stop: int) -> bytes:
         """sha256 of the tiles that the rows ``[start, stop)`` consist of."""
@@ -104,10 +108,7 @@ def encode(
     uniform = bool((lengths == lengths[0]).all())
     row_nnz = int(lengths[0]) if uniform else narrow(lengths, int(lengths.max()))
     indices = narrow(rows.columns, layer.inputs - 1)
-    bias = layer.bias
-    if isinstance(bias, np.ndarray):
-        same = bool((_bits(bias) == _bits(bias)[0]).all())
-        bias = float(bias[0]) if same else bias[order].astype("<f4")
+    bias = encode_bias(layer.bias, order)
     moved = bool((order != np.arange(len(order))).any())
     entry_bounds = rows.starts[bounds]
     tiles = []
@@ -129,6 +130,14 @@ def encode(
         entry_bounds=entry_bounds,
         tiles=tiles,
     )
+
+
+def encode_bias(bias: float | NDArray[np.float32], order: NDArray[np.int64]) -> float | Array:
+    """One number, if it is the same for all rows; else one for each in ``order``."""
+    if not isinstance(bias, np.ndarray):
+        return bias
+    same = bool((_bits(bias) == _bits(bias)[0]).all())
+    return float(bias[0]) if same else bias[order].astype("<f4")
 
 
 def encode_values(values: NDArray[np.float32]) -> tuple[float | Array, tuple[float, ...] | None]:

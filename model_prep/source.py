@@ -10,12 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lamella.activation_names import Activation
 from lamella.errors import ModelError
+from lamella.numbers import BFLOAT16, as_float32
+from model_prep.dense import DENSE_SHARE, DenseWeight
 
-Activation = Literal["relu", "identity"]
 BiasOn = Literal["all", "nonzero"]
 Bias: TypeAlias = float | NDArray[np.float32]
 Weight: TypeAlias = "sparse.csr_array[np.float32, tuple[int, int]]"
+
+DEFAULT_SLOPE = float(np.float32(0.01))  # of PyTorch's LeakyReLU
+CLIP = "clip"  # a name for no activation but bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,22 +31,38 @@ class SourceLayer:
     ----------
     name
         File or tensor it was read from, for messages.
-    weight : (outputs, inputs) float32
-        Columns ascending within a row, no duplicates, no explicit zeros (a zero weight of either sign adds
-        nothing to a sum that starts at +0).
+    weight : (outputs, inputs)
+        Sparse: float32, columns ascending within a row, no duplicates, no explicit zeros (a zero weight of
+        either sign adds nothing to a sum that starts at +0). Dense: as it was given.
     bias
         One number, or one per output.
     bias_on
         ``nonzero``: added only where ``weight x`` is not zero.
+    slope
+        Of ``leaky_relu``, below zero.
     """
 
     name: str
-    weight: Weight
+    weight: Weight | DenseWeight
     bias: Bias = 0.0
     bias_on: BiasOn = "all"
     activation: Activation = "relu"
     lo: float | None = None
     hi: float | None = None
+    slope: float = DEFAULT_SLOPE
+
+    @property
+    def sparse_weight(self) -> Weight:
+        """The weights of a sparse layer.
+
+        Raises
+        ------
+        ModelError
+            If it is a dense one.
+        """
+        if isinstance(self.weight, DenseWeight):
+            raise ModelError(f"{self.name} is a dense layer: give its weights as a sparse matrix")
+        return self.weight
 
     @property
     def outputs(self) -> int:
@@ -96,6 +117,11 @@ class Source:
                     f"{layer.name}: layer {k} has {layer.inputs} columns, but {before}: "
                     "weights must be outputs x inputs, and layers in order"
                 )
+            if layer.activation == "softmax" and k + 1 < self.layers:
+                raise ModelError(
+                    f"{layer.name}: layer {k} has softmax, which only the last layer can: "
+                    "use another activation"
+                )
             width = layer.outputs
             yield layer
 
@@ -109,15 +135,21 @@ def source_layer(
     activation: str = "relu",
     lo: float | None = None,
     hi: float | None = None,
+    slope: float | None = None,
 ) -> SourceLayer:
     """Bring a layer into the form that `SourceLayer` describes.
 
     Parameters
     ----------
     weight
-        A scipy sparse matrix or array of any format, or a dense array; outputs x inputs.
+        A scipy sparse matrix or array of any format, or a dense array; outputs x inputs. The former stays
+        sparse, the latter is stored dense if as much of it as `DENSE_SHARE` is not zero.
     bias
         None, a number, or an array of one number per output.
+    activation
+        A name; or ``clip`` for none but the bounds.
+    slope
+        Of ``leaky_relu``; by default PyTorch's.
 
     Raises
     ------
@@ -126,19 +158,57 @@ def source_layer(
         known.
     """
     checked = checked_weight(name, weight)
-    if activation not in get_args(Activation):
-        known = ", ".join(get_args(Activation))
-        raise ModelError(f"{name}: activation {activation!r} is not supported: use one of {known}")
+    known = checked_activation(activation, f"{name}: ")
     if bias_on not in get_args(BiasOn):
         raise ModelError(f"{name}: bias_on is {bias_on!r}: use one of {', '.join(get_args(BiasOn))}")
     lo = None if lo is None else finite_float32(lo, f"{name}: lo")
     hi = None if hi is None else finite_float32(hi, f"{name}: hi")
     if lo is not None and hi is not None and lo > hi:
         raise ModelError(f"{name}: lo {lo} is above hi {hi}: swap them")
+    if activation == CLIP and lo is None and hi is None:
+        raise ModelError(f"{name}: activation clip has no bounds: give lo, hi or both")
+    if slope is not None and known != "leaky_relu":
+        raise ModelError(f"{name}: activation {activation} has no slope: leave it out, or use leaky_relu")
+    check_softmax(name, known, lo, hi)
     outputs = int(checked.shape[0])
     return SourceLayer(
-        name, checked, _checked_bias(name, bias, outputs), bias_on, cast("Activation", activation), lo, hi
+        name,
+        checked,
+        _checked_bias(name, bias, outputs),
+        bias_on,
+        known,
+        lo,
+        hi,
+        DEFAULT_SLOPE if slope is None else finite_float32(slope, f"{name}: slope"),
     )
+
+
+def checked_activation(name: str, where: str = "") -> Activation:
+    """An activation by its name; ``clip`` is the identity, with bounds.
+
+    Raises
+    ------
+    ModelError
+        If there is none; says which there are.
+    """
+    if name == CLIP:
+        return "identity"
+    if name not in get_args(Activation):
+        known = ", ".join([*get_args(Activation), CLIP])
+        raise ModelError(f"{where}activation {name!r} is not supported: use one of {known}")
+    return cast("Activation", name)
+
+
+def check_softmax(name: str, activation: Activation, lo: float | None, hi: float | None) -> None:
+    """Refuse bounds of what is no number of one output alone.
+
+    Raises
+    ------
+    ModelError
+        If softmax has bounds.
+    """
+    if activation == "softmax" and (lo, hi) != (None, None):
+        raise ModelError(f"{name}: softmax gives probabilities, which need no lo and hi: leave them out")
 
 
 def finite_float32(value: float, what: str) -> float:
@@ -150,14 +220,14 @@ def finite_float32(value: float, what: str) -> float:
         If it is NaN, infinite, or beyond float32; ``what`` says which number it is.
     """
     with np.errstate(over="ignore"):
-        rounded = float(np.float32(value))
+        rounded = float(np.float32(value)) + 0.0  # not -0
     if not np.isfinite(rounded):
         raise ModelError(f"{what} is {value}: give a finite number")
     return rounded
 
 
-def checked_weight(name: str, weight: object) -> Weight:
-    """A matrix as float32 CSR: sorted, without duplicates or explicit zeros.
+def checked_weight(name: str, weight: object) -> Weight | DenseWeight:
+    """A matrix as float32 CSR: sorted, without duplicates or explicit zeros. A full dense one as it is.
 
     Raises
     ------
@@ -169,15 +239,16 @@ def checked_weight(name: str, weight: object) -> Weight:
         csr = _checked_sparse(name, weight)
     else:
         dense = np.asarray(weight)
-        if dense.dtype.kind not in "fiub":
+        if dense.dtype.kind not in "fiub" and dense.dtype != BFLOAT16:
             raise ModelError(f"{name}: holds {dense.dtype} values: weights must be real numbers")
         if dense.ndim != 2:
             raise ModelError(
                 f"{name}: has shape {_shape(dense.shape)}: weights must be a matrix, outputs x inputs"
             )
-        # scipy knows no float16.
-        with np.errstate(over="ignore"):
-            csr = sparse.csr_array(dense.astype(np.float32))
+        single = as_float32(dense)
+        if dense.size and np.count_nonzero(single) >= DENSE_SHARE * dense.size:
+            return _checked_dense(name, dense, single)
+        csr = sparse.csr_array(single)
     if 0 in csr.shape:
         raise ModelError(f"{name}: has shape {_shape(csr.shape)}: a layer needs outputs and inputs")
     if csr.dtype.kind not in "fiub":
@@ -187,15 +258,28 @@ def checked_weight(name: str, weight: object) -> Weight:
     bad = np.flatnonzero(~np.isfinite(data))
     if len(bad):
         row = int(np.searchsorted(csr.indptr, bad[0], side="right")) - 1
-        raise ModelError(
-            f"{name}: the weight of output {row + 1}, input {csr.indices[bad[0]] + 1} is {csr.data[bad[0]]}, "
-            "not a finite float32: repair the model"
-        )
+        raise _not_finite(name, row, int(csr.indices[bad[0]]), csr.data[bad[0]])
     small = max(*csr.shape, csr.nnz) < 2**31
     index = np.int32 if small else np.int64
     result = sparse.csr_array((data, csr.indices.astype(index), csr.indptr.astype(index)), shape=csr.shape)
     result.eliminate_zeros()
     return cast("Weight", result)
+
+
+def _checked_dense(name: str, given: NDArray[Any], single: NDArray[np.float32]) -> DenseWeight:
+    bad = np.argwhere(~np.isfinite(single))
+    if len(bad):
+        row, column = bad[0].tolist()
+        raise _not_finite(name, row, column, given[row, column])
+    half = given.dtype == BFLOAT16 or given.dtype.newbyteorder("=") == np.float16
+    return DenseWeight(given if half else single)
+
+
+def _not_finite(name: str, row: int, column: int, value: object) -> ModelError:
+    return ModelError(
+        f"{name}: the weight of output {row + 1}, input {column + 1} is {value}, "
+        "not a finite float32: repair the model"
+    )
 
 
 def _checked_sparse(name: str, matrix: Any) -> Any:
@@ -246,10 +330,9 @@ def _checked_bias(name: str, bias: object, outputs: int) -> Bias:
     if bias is None:
         return 0.0
     given = np.asarray(bias)
-    if given.dtype.kind not in "fiub":
+    if given.dtype.kind not in "fiub" and given.dtype != BFLOAT16:
         raise ModelError(f"{name}: the bias holds {given.dtype} values: it must be real numbers")
-    with np.errstate(over="ignore"):
-        values = given.astype(np.float32)
+    values = as_float32(given)
     if not np.isfinite(values).all():
         raise ModelError(f"{name}: the bias is not finite: repair the model")
     if values.ndim == 0:

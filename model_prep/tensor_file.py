@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.manifest import DTYPES, StoredFile
+from lamella.numbers import BFLOAT16
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,8 @@ class WrittenFile:
 
 def dtype_name(array: NDArray[Any]) -> DType:
     """What safetensors calls an array's type."""
+    if array.dtype == BFLOAT16:
+        return "BF16"
     return cast("DType", _NAMES[array.dtype.newbyteorder("<")])
 
 

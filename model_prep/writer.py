@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 import uuid
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from lamella.errors import ModelError, PlanError
 from lamella.files import Directory
-from lamella.manifest import MANIFEST, Layer, Manifest, StoredFile, Table, Tensor, read_manifest
+from lamella.kernel.curves import activate
+from lamella.manifest import MANIFEST, Dense, Layer, Manifest, StoredFile, Table, Tensor, read_manifest
 from lamella.tiles import TILE_TENSORS
+from model_prep.dense import DenseWeight, band_of, encode_dense
 from model_prep.encode import EncodedLayer, encode, narrow
 from model_prep.partition import partitioner_named
 from model_prep.partition.cutting import BlocksHalo, Cutter, part_bounds
@@ -187,6 +190,9 @@ class _ModelWriter:
 
     def add(self, layer: SourceLayer) -> None:
         """Encode and cut one layer, and write the file that it fills."""
+        if isinstance(layer.weight, DenseWeight):
+            self._keep(layer, self._dense(layer))
+            return
         weight = layer.weight
         order, rows = self.rows_in_order.of(weight)
         parts = [part_bounds(rows.starts, cutting.cutter.workers) for cutting in self.cuttings]
@@ -196,6 +202,20 @@ class _ModelWriter:
         for cutting in self.cuttings:
             cutting.cutter.add(rows.starts, rows.columns, layer.inputs, encoded.digest)
             cutting.blocks.add(starts, columns, layer.inputs)
+        self._keep(layer, encoded)
+
+    def _dense(self, layer: SourceLayer) -> EncodedLayer:
+        """Encode and cut a dense layer: every row reads every column."""
+        starts, band = np.arange(layer.outputs + 1) * layer.inputs, band_of(layer.outputs)
+        parts = [part_bounds(starts, cutting.cutter.workers, band) for cutting in self.cuttings]
+        bounds = np.unique(np.concatenate([[0, layer.outputs], *parts]))
+        encoded = encode_dense(layer, self.rows_in_order.of_dense(starts, band), bounds)
+        for cutting in self.cuttings:
+            cutting.cutter.add(starts, None, layer.inputs, encoded.digest, band)
+            cutting.blocks.add(starts, None, layer.inputs, band)
+        return encoded
+
+    def _keep(self, layer: SourceLayer, encoded: EncodedLayer) -> None:
         size = sum(map(len, encoded.tiles))
         if self.waiting and self.waiting_bytes + size > FILE_BYTES:
             self._write_waiting()
@@ -208,17 +228,23 @@ class _ModelWriter:
         encodings = [encoded for _, encoded in self.waiting]
         body, offsets = side_by_side(encodings)
         arrays = {"tiles": body} | {
-            f"layers.{first + i}.order": encoded.order
+            f"layers.{first + i}.{name}": array
             for i, encoded in enumerate(encodings)
-            if encoded.order is not None
+            for name, array in (("order", encoded.order), ("positions", encoded.positions))
+            if array is not None
         }
         written = write_tensors(self.folder / path, arrays)
         self.files[path] = written.stored
         for (layer, encoded), places in zip(self.waiting, offsets, strict=True):
             self.tiles.add(encoded, places + written.offsets["tiles"])
-            name = f"layers.{len(self.layers)}.order"
-            order = None if encoded.order is None else _tensor(path, written.offsets[name], encoded.order)
-            self.layers.append(_described(layer, encoded, path, order))
+            named = {"order": encoded.order, "positions": encoded.positions}
+            prefix = f"layers.{len(self.layers)}."
+            tensors = {
+                name: _tensor(path, written.offsets[prefix + name], array)
+                for name, array in named.items()
+                if array is not None
+            }
+            self.layers.append(_described(layer, encoded, path, tensors))
         self.waiting, self.waiting_bytes = [], 0
 
     def finish(self, description: str, asked: set[int], began: float) -> PrepReport:
@@ -241,7 +267,7 @@ class _ModelWriter:
         self.files[TILES] = write_tensors(self.folder / TILES, self.tiles.tensors()).stored
         manifest = Manifest(
             "lamella-model",
-            2,
+            3,
             description,
             self.partitioner.name,
             tuple(self.layers),
@@ -301,35 +327,42 @@ def _tensor(path: str, offset: int, array: NDArray[Any]) -> Tensor:
     return Tensor(path, offset, dtype_name(array), len(array))
 
 
-def _described(layer: SourceLayer, encoded: EncodedLayer, path: str, order: Tensor | None) -> Layer:
+def _described(layer: SourceLayer, encoded: EncodedLayer, path: str, tensors: dict[str, Tensor]) -> Layer:
     def stored(value: float | NDArray[Any]) -> float | DType:
         return dtype_name(value) if isinstance(value, np.ndarray) else value
 
     row_nnz = encoded.row_nnz
+    dense = None
+    if encoded.indices is None:
+        positions = encoded.positions
+        digest = None if positions is None else hashlib.sha256(positions.data).hexdigest()
+        dense = Dense(encoded.band, tensors.get("positions"), digest)
     return Layer(
         rows=encoded.rows,
         columns=encoded.columns,
         nnz=encoded.nnz,
         row_nnz=row_nnz if isinstance(row_nnz, int) else dtype_name(row_nnz),
-        indices=dtype_name(encoded.indices),
+        indices=None if encoded.indices is None else dtype_name(encoded.indices),
         values=stored(encoded.values) if encoded.table is None else Table(encoded.table),
         bias=stored(encoded.bias),
         bias_on=layer.bias_on,
         activation=layer.activation,
+        slope=layer.slope,
         lo=layer.lo,
         hi=layer.hi,
         zeros_to_zeros=maps_zeros_to_zeros(layer),
-        order=order,
+        order=tensors.get("order"),
         file=path,
+        dense=dense,
         sha256=encoded.digest(0, encoded.rows).hex(),
     )
 
 
 def maps_zeros_to_zeros(layer: SourceLayer) -> bool:
-    """Whether a sample that is zero in every column is zero in every row."""
+    """Whether a sample that is zero in every column is zero in every row (before softmax, Collect's)."""
     y = np.zeros(1, np.float32) if layer.bias_on == "nonzero" else np.atleast_1d(np.float32(layer.bias))
-    if layer.activation == "relu":
-        y = np.maximum(y, 0)
+    if layer.activation != "softmax":
+        y = activate(layer.activation, np.float32(layer.slope), y)
     if layer.lo is not None:
         y = np.maximum(y, layer.lo)
     if layer.hi is not None:

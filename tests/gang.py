@@ -21,7 +21,7 @@ from lamella.manifest import Manifest, read_cut, read_manifest
 from lamella.plan import Assignment, Plan, StrategyName, Task, parse_assignment
 from lamella.records import PlanRecord, Share
 from lamella.shares import share_from_bytes, share_to_bytes
-from lamella.states.collect import merge, source_rows
+from lamella.states.collect import finished, merge, source_rows
 from lamella.strategies import NEEDS_CUT, STRATEGIES
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
@@ -64,7 +64,8 @@ def infer(
 
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(work, tasks))
-    output = merge(parts, plan_record(plan, tasks), source_rows(files, manifest.layers[-1]))
+    last = manifest.layers[-1]
+    output = finished(merge(parts, plan_record(plan, tasks), source_rows(files, last)), last, batch.samples)
     dense = np.zeros((batch.samples, manifest.outputs), np.float32)
     dense[output.live] = output.values.T
     return dense, records

@@ -47,6 +47,11 @@ class Aligner:
         self._places = np.repeat(np.arange(finest), np.diff(new_bounds))
         return rows
 
+    def leave(self, starts: NDArray[np.int64], band: int) -> None:
+        """The next layer's rows stay in their order: of a dense one, each reads every column."""
+        bounds = part_bounds(starts, PLACED_PARTS[-1], band)
+        self._places = np.repeat(np.arange(PLACED_PARTS[-1]), np.diff(bounds))
+
 
 def _placed(
     starts: NDArray[np.int64],

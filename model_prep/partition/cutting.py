@@ -15,21 +15,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def part_bounds(starts: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
-    """Split rows into contiguous parts of as equal weight as whole rows allow.
+def part_bounds(starts: NDArray[np.int64], parts: int, band: int = 1) -> NDArray[np.int64]:
+    """Split rows into contiguous parts of as equal weight as whole rows, or whole bands of rows, allow.
 
     Parameters
     ----------
     starts : (rows + 1,)
         Where each row's entries begin; a row without entries counts for little, not for nothing.
     parts
-        How many; none is empty if there are as many rows.
+        How many; none is empty if there are as many rows, or bands.
 
     Returns
     -------
     (parts + 1,) bounds
     """
     rows = len(starts) - 1
+    if band > 1:
+        firsts = np.append(np.arange(0, rows, band), rows)
+        among_bands: NDArray[np.int64] = firsts[part_bounds(starts[firsts], parts)]
+        return among_bands
     # Entries weigh so much more that empty rows only break ties.
     load = starts * (rows + 1) + np.arange(rows + 1)
     ideal = load[-1] * (np.arange(1, parts) / parts)
@@ -46,10 +50,16 @@ def part_bounds(starts: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
 
 
 def needed_columns(
-    starts: NDArray[np.int64], columns: NDArray[np.int64], bounds: NDArray[np.int64], width: int
+    starts: NDArray[np.int64], columns: NDArray[np.int64] | None, bounds: NDArray[np.int64], width: int
 ) -> list[NDArray[Any]]:
-    """The columns, ascending, that each part of the rows reads; in the narrowest type."""
+    """The columns, ascending, that each part of the rows reads; in the narrowest type.
+
+    Where ``columns`` is None every row reads every column.
+    """
     needed = []
+    if columns is None:
+        everything = narrow(np.arange(width), width - 1)
+        return [everything if last > first else everything[:0] for first, last in pairwise(bounds)]
     for first, last in zip(starts[bounds[:-1]], starts[bounds[1:]], strict=True):
         read = np.zeros(width, bool)
         read[columns[first:last]] = True
@@ -84,23 +94,27 @@ class Cutter:
     def add(
         self,
         starts: NDArray[np.int64],
-        columns: NDArray[np.int64],
+        columns: NDArray[np.int64] | None,
         width: int,
         digest: Callable[[int, int], bytes],
+        band: int = 1,
     ) -> None:
         """Cut the next layer.
 
         Parameters
         ----------
         starts, columns
-            Its rows in stored order; columns are stored rows of the layer before.
+            Its rows in stored order; columns are stored rows of the layer before, and None of a
+            dense layer.
         width
             How many columns there are.
         digest
             Gives the sha256 of the rows ``[start, stop)``.
+        band
+            Rows that must stay together.
         """
         layer = len(self._row_bounds)
-        bounds = part_bounds(starts, self.workers)
+        bounds = part_bounds(starts, self.workers, band)
         needed = needed_columns(starts, columns, bounds, width)
         if layer:
             self._connect(layer, needed)
@@ -161,9 +175,11 @@ class BlocksHalo:
     rows: int = 0
     _bounds: NDArray[np.int64] | None = None
 
-    def add(self, starts: NDArray[np.int64], columns: NDArray[np.int64], width: int) -> None:
+    def add(
+        self, starts: NDArray[np.int64], columns: NDArray[np.int64] | None, width: int, band: int = 1
+    ) -> None:
         """Count the next layer, its rows and columns in the source's order."""
-        bounds = part_bounds(starts, self.workers)
+        bounds = part_bounds(starts, self.workers, band)
         if self._bounds is not None:
             for part, rows in enumerate(needed_columns(starts, columns, bounds, width)):
                 first, last = np.searchsorted(rows, self._bounds[part : part + 2])

@@ -24,6 +24,22 @@ class RowsInOrder:
         self._positions: NDArray[np.int64] | None = None
         self._layers = 0
 
+    def of_dense(self, starts: NDArray[np.int64], band: int) -> NDArray[np.int64] | None:
+        """The next layer, a dense one, whose rows are stored in the source's order.
+
+        Returns
+        -------
+        (columns,)
+            Stored row of the layer before for each of its rows in the source; None where they are the same.
+        """
+        positions = self._positions
+        if self._aligner:
+            self._aligner.leave(starts, band)
+        self._layers += 1
+        self._positions = None
+        same = positions is None or bool((positions == np.arange(len(positions))).all())
+        return None if same else positions
+
     def of(self, weight: Weight) -> tuple[NDArray[np.int64], Rows]:
         """The next layer: the source's row at each stored place, and the rows."""
         order = self._partitioner.order(weight, self._layers)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
-from typing import cast, get_args
 
 from lamella.errors import ModelError
 from lamella.manifest import MANIFEST
@@ -15,7 +14,7 @@ from model_prep.alive import AliveNet
 from model_prep.radixnet import RadixNet
 from model_prep.readers import bare_files, described, graph_challenge, safetensors_file
 from model_prep.readers.matrix_file import SUFFIXES, is_matrix
-from model_prep.source import Activation, Source, SourceLayer, finite_float32
+from model_prep.source import Source, SourceLayer, check_softmax, checked_activation, finite_float32
 
 _GENERATORS: dict[str, Callable[[int, int], Source]] = {
     "radixnet": lambda neurons, layers: RadixNet(neurons, layers).source(),
@@ -55,9 +54,7 @@ def open_source(
     constant = None if bias is None else finite_float32(bias, "bias")
     lowest = finite_float32(lo, "lo") if isinstance(lo, int | float) else lo
     highest = finite_float32(hi, "hi") if isinstance(hi, int | float) else hi
-    if activation is not None and activation not in get_args(Activation):
-        known = ", ".join(get_args(Activation))
-        raise ModelError(f"activation {activation!r} is not supported: use one of {known}")
+    chosen = None if activation is None else checked_activation(activation)
 
     def read(k: int) -> SourceLayer:
         layer = source.read(k)
@@ -65,10 +62,11 @@ def open_source(
         high = layer.hi if isinstance(highest, EllipsisType) else highest
         if low is not None and high is not None and low > high:
             raise ModelError(f"{layer.name}: lo {low} is above hi {high}: give both")
+        check_softmax(layer.name, chosen or layer.activation, low, high)
         return replace(
             layer,
             bias=layer.bias if constant is None else constant,
-            activation=cast("Activation", activation or layer.activation),
+            activation=chosen or layer.activation,
             lo=low,
             hi=high,
         )

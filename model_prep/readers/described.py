@@ -30,6 +30,7 @@ class LayerDescription(BaseModel):
     activation: str = "relu"
     lo: float | None = None
     hi: float | None = None
+    slope: float | None = None
 
 
 class ModelDescription(BaseModel):
@@ -106,6 +107,7 @@ def source_of(
             activation=layer.activation,
             lo=layer.lo,
             hi=layer.hi,
+            slope=layer.slope,
         )
 
     return Source(description, read(0).inputs, len(model.layers), read)

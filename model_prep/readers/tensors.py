@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from lamella.errors import ModelError
+from lamella.numbers import BFLOAT16
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ class Tensors:
     metadata: dict[str, str]
 
     def read(self, name: str) -> NDArray[Any]:
-        """One tensor.
+        """One tensor; bfloat16 as `lamella.numbers.BFLOAT16`.
 
         Raises
         ------
@@ -45,15 +46,13 @@ class Tensors:
                     f"{self.path}: tensor {name!r} is {dtype}: store it as F32, F16, BF16, or F64"
                 ) from error
 
-    def _bfloat16(self, name: str) -> NDArray[np.float32]:
-        # numpy has no such type; it is the upper half of a float32.
+    def _bfloat16(self, name: str) -> NDArray[Any]:
         with self.path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             entry = json.loads(file.read(length))[name]
             start, stop = entry["data_offsets"]
             file.seek(8 + length + start)
-            halves = np.frombuffer(file.read(stop - start), "<u2")
-        return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
+            return np.frombuffer(file.read(stop - start), BFLOAT16).reshape(entry["shape"])
 
 
 def open_tensors(path: Path) -> Tensors:

@@ -41,7 +41,9 @@ def prep(
         str, typer.Option(help="Who owns which row: overlap, blocks, random.")
     ] = "overlap",
     bias: Annotated[float | None, typer.Option(help="Bias of every layer, instead of the source's.")] = None,
-    activation: Annotated[str | None, typer.Option(help="Activation of every layer: relu, identity.")] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="Activation of every layer: relu, leaky_relu, ...")
+    ] = None,
     lo: Annotated[
         str | None, typer.Option(metavar="NUMBER|none", help="Least value of an activation.")
     ] = None,

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from lamella.activations import Activations, stack
 from lamella.codec import decode, encode
-from lamella.kernel import LayerWeights, Processor, forward
+from lamella.kernel import Layer, Processor, forward
 from lamella.mailbox import Mailbox
 from lamella.manifest import Manifest
 from lamella.memory import GROUP_ENTRIES
 from lamella.plan import LayerPart, Range, Step, Task
-from lamella.weights import StoredPart
+from lamella.weights import AnyPart
 
 Clock = Callable[[], float]
 
@@ -54,7 +54,7 @@ class _Held:
 def run_task(
     task: Task,
     manifest: Manifest,
-    weights: Iterator[StoredPart],
+    weights: Iterator[AnyPart],
     inputs: Activations,
     mailbox: Mailbox | None,
     observe: Callable[[StepRecord], None],
@@ -153,7 +153,7 @@ def _groups(parts: Sequence[LayerPart]) -> Iterator[list[LayerPart]]:
         yield group
 
 
-def _kernel_layer(manifest: Manifest, part: StoredPart, rows: NDArray[np.int64] | None) -> LayerWeights:
+def _kernel_layer(manifest: Manifest, part: AnyPart, rows: NDArray[np.int64] | None) -> Layer:
     """The part, its indices turned into rows of the input block, which holds ``rows`` of the layer before."""
     layer = manifest.layers[part.layer]
     if rows is None or np.array_equal(rows, np.arange(layer.columns)):

@@ -20,20 +20,23 @@ from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
+from lamella.activation_names import Activation
 from lamella.errors import InputError, ModelError
 from lamella.files import Files, checked_path
+from lamella.numbers import BFLOAT16
 
 FORMAT = "lamella-model"
-VERSION = 2
+VERSION = 3
 MANIFEST = "manifest.json"
 
 Count = Annotated[int, Field(ge=0, lt=2**48)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-DType = Literal["U8", "U16", "U32", "U64", "F16", "F32"]
-DTYPES: dict[str, np.dtype[np.generic]] = {
+DType = Literal["U8", "U16", "U32", "U64", "F16", "BF16", "F32"]
+DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(code).newbyteorder("<")
     for name, code in {"U8": "u1", "U16": "u2", "U32": "u4", "U64": "u8", "F16": "f2", "F32": "f4"}.items()
-}
+} | {"BF16": BFLOAT16}
+DENSE_DTYPES = ("F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,28 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Dense:
+    """How a layer is stored whose zeros are stored too.
+
+    Its weights lie band after band of rows, and in a band column after column, in the source's order of
+    columns: as the kernel multiplies them.
+
+    Attributes
+    ----------
+    band
+        Rows of a band; the layer's last may have fewer. Tiles are whole bands.
+    positions
+        Stored row of the layer before that each column multiplies; None where they are the same.
+    positions_sha256
+        Of the bytes of those.
+    """
+
+    band: Annotated[int, Field(ge=1, le=64)]
+    positions: Tensor | None
+    positions_sha256: Digest | None
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer: ``x' = clip(activation(W x + bias), lo, hi)``.
 
@@ -74,21 +99,28 @@ class Layer:
     row_nnz
         Weights of every row, if they are as many in each; else the type in which each row's are stored.
     indices
-        Type in which the column of each entry is stored.
+        Type in which the column of each entry is stored; None in a dense layer, which has every column.
     values
         Weight of each entry: the type in which they are stored (float32, or float16 where exact), a table
-        that codes of a byte are stored for, or one constant.
+        that codes of a byte are stored for, or one constant. Of a dense layer float32, float16 or bfloat16.
     bias
         The type (float32) in which one per row is stored, or one constant.
     bias_on
         ``nonzero``: added only where ``W x`` is not zero, as the Graph Challenge has it.
+    activation
+        ``softmax``: of the last layer only, and taken of whole samples, once their parts are together.
+    slope
+        Of ``leaky_relu``, below zero.
     zeros_to_zeros
-        Whether a sample that is zero in every column is zero in every row: only then may it be dropped.
+        Whether a sample that is zero in every column is zero in every row (before softmax): only then may it
+        be dropped.
     order
         Row of the source at each stored position; None where they are the same.
     file
         Where its tiles are (`lamella.tiles`): each some of its rows, their numbers of weights, indices,
         values or codes, and biases, those that are stored, one after the other.
+    dense
+        None for a sparse layer.
     sha256
         Of all of its tiles, one after the other.
     """
@@ -97,17 +129,24 @@ class Layer:
     columns: Annotated[int, Field(ge=1, lt=2**32)]
     nnz: Count
     row_nnz: Count | DType
-    indices: DType
+    indices: DType | None
     values: float | Table | DType
     bias: float | DType
     bias_on: Literal["all", "nonzero"]
-    activation: Literal["relu", "identity"]
+    activation: Activation
+    slope: float
     lo: float | None
     hi: float | None
     zeros_to_zeros: bool
     order: Tensor | None
     file: str
+    dense: Dense | None
     sha256: Digest
+
+    @property
+    def band(self) -> int:
+        """Rows that can't be stored apart."""
+        return self.dense.band if self.dense else 1
 
     @property
     def entry_types(self) -> list[np.dtype[np.generic]]:
@@ -151,7 +190,7 @@ class Manifest:
     """
 
     format: Literal["lamella-model"]
-    version: Literal[2]
+    version: Literal[3]
     source: str
     partitioner: str
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
@@ -246,17 +285,30 @@ def _check(manifest: Manifest, where: str) -> None:
         if layer.columns != width:
             refuse(f"layer {k} has {layer.columns} columns after {width} rows")
         width = layer.rows
-        order = layer.order
-        if order is not None:
+        positions = layer.dense.positions if layer.dense else None
+        for name, tensor, length in (
+            ("order", layer.order, layer.rows),
+            ("positions", positions, layer.columns),
+        ):
+            if tensor is None:
+                continue
             if (
-                order.file not in manifest.files
-                or order.span(0, order.length)[1] > manifest.files[order.file].bytes
+                tensor.file not in manifest.files
+                or tensor.span(0, tensor.length)[1] > manifest.files[tensor.file].bytes
             ):
-                refuse(f"order of layer {k} lies outside its files")
-            if order.length != layer.rows:
-                refuse(f"order of layer {k} has {order.length} elements")
+                refuse(f"{name} of layer {k} lies outside its files")
+            if tensor.length != length:
+                refuse(f"{name} of layer {k} has {tensor.length} elements")
         if isinstance(layer.row_nnz, int) and layer.row_nnz * layer.rows != layer.nnz:
             refuse(f"layer {k} has {layer.nnz} weights in {layer.rows} rows of {layer.row_nnz}")
+        if layer.dense is None:
+            fits = layer.indices is not None and layer.values != "BF16"
+        else:
+            fits = layer.indices is None and layer.row_nnz == layer.columns and layer.values in DENSE_DTYPES
+        if not fits:
+            refuse(f"layer {k} is neither sparse nor dense")
+        if layer.activation == "softmax" and k + 1 < len(manifest.layers):
+            refuse(f"layer {k} has softmax, which only the last one can")
 
 
 @dataclass(frozen=True)
@@ -374,6 +426,7 @@ def read_cut(files: Files, manifest: Manifest, workers: int) -> Cut:
 def _check_cut(cut: Cut, manifest: Manifest, workers: int, where: str) -> None:
     layers = len(manifest.layers)
     rows = np.array([layer.rows for layer in manifest.layers])
+    bands = np.array([layer.band for layer in manifest.layers])
     width = np.concatenate([[manifest.features], rows[:-1]])
     n = len(cut.links)
     fits = (
@@ -385,6 +438,7 @@ def _check_cut(cut: Cut, manifest: Manifest, workers: int, where: str) -> None:
         and bool(
             (np.diff(cut.row_bounds, axis=1) >= 0).all() and (np.diff(cut.entry_bounds, axis=1) >= 0).all()
         )
+        and bool(((cut.row_bounds % bands[:, None] == 0) | (cut.row_bounds == rows[:, None])).all())
         and bool((cut.row_bounds[:, 0] == 0).all() and (cut.row_bounds[:, -1] == rows).all())
         and bool((cut.entry_bounds[:, 0] == 0).all())
         and bool((cut.entry_bounds[:, -1] == [layer.nnz for layer in manifest.layers]).all())

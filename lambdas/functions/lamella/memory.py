@@ -70,8 +70,11 @@ def _kernel_bytes(task: Task, manifest: Manifest) -> int:
     largest = 0
     for part in task.parts:
         entries, rows = part.entries[1] - part.entries[0], part.rows[1] - part.rows[0]
-        ready = _KERNEL_ENTRY_BYTES * max(entries, GROUP_ENTRIES) + _KERNEL_ROW_BYTES * rows
-        largest = max(largest, ready + stored_bytes(manifest.layers[part.layer], part))
+        layer = manifest.layers[part.layer]
+        # Dense weights are used as they are stored.
+        size = layer.entry_bytes if layer.dense else _KERNEL_ENTRY_BYTES
+        ready = max(size * entries, _KERNEL_ENTRY_BYTES * GROUP_ENTRIES) + _KERNEL_ROW_BYTES * rows
+        largest = max(largest, ready + stored_bytes(layer, part))
     return largest
 
 

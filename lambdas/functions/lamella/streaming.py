@@ -16,11 +16,11 @@ from types import TracebackType
 from lamella.block_cache import BlockCache
 from lamella.errors import ModelError
 from lamella.files import Files
-from lamella.manifest import Manifest
+from lamella.manifest import Layer, Manifest
 from lamella.plan import LayerPart
 from lamella.records import WeightUse
 from lamella.tiles import TileMap, Tiles
-from lamella.weights import StoredPart, decoded
+from lamella.weights import AnyPart, decoded
 
 READERS = 16  # small ranges wait for their first byte, large ones share the function's bandwidth
 READ_BYTES = 8 << 20  # one ranged GET; larger ones gain nothing at some 75 MB/s a function
@@ -65,7 +65,7 @@ class _Arrival:
     checked: Future[memoryview] | None = None
 
 
-class WeightStream(Iterator[StoredPart]):
+class WeightStream(Iterator[AnyPart]):
     """Parts of layers, in their order, several reads ahead. Close it, or use it in a ``with``.
 
     Parameters
@@ -95,6 +95,11 @@ class WeightStream(Iterator[StoredPart]):
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="weights")
         # A thread of its own: readers that waited for reads could take all of the readers' threads.
         self._checker = ThreadPoolExecutor(1, thread_name_prefix="weights-check")
+        self._positions = {
+            part.layer: self._readers.submit(self._read_positions, manifest.layers[part.layer])
+            for part in parts
+            if manifest.layers[part.layer].dense
+        }
         self._advance()
 
     @property
@@ -102,7 +107,7 @@ class WeightStream(Iterator[StoredPart]):
         """So far."""
         return self._use
 
-    def __next__(self) -> StoredPart:
+    def __next__(self) -> AnyPart:
         """The next part.
 
         Raises
@@ -127,7 +132,9 @@ class WeightStream(Iterator[StoredPart]):
             self._use = WeightUse(use.read_bytes + len(data), use.reused_bytes, use.window_bytes)
             if self._cache is not None:
                 self._cache.keep(part.sha256, data)
-        stored = decoded(self._manifest.layers[part.layer], part, arrival.tiles, data, self._files.location())
+        layer = self._manifest.layers[part.layer]
+        positions = self._positions[part.layer].result() if layer.dense else None
+        stored = decoded(layer, part, arrival.tiles, data, positions, self._files.location())
         self._release(arrival)
         self._advance()
         return stored
@@ -204,6 +211,23 @@ class WeightStream(Iterator[StoredPart]):
         use = self._use
         most = max(use.window_bytes, self._inside_bytes)
         self._use = WeightUse(use.read_bytes, use.reused_bytes, most)
+
+    def _read_positions(self, layer: Layer) -> bytes | None:
+        tensor = layer.dense.positions if layer.dense else None
+        if tensor is None:
+            return None
+        where = self._files.location(tensor.file)
+        try:
+            data = self._files.read(tensor.file, *tensor.span(0, tensor.length))
+        except FileNotFoundError as error:
+            raise ModelError(f"{where} is missing: copy or prepare the model again") from error
+        assert layer.dense
+        if hashlib.sha256(data).hexdigest() != layer.dense.positions_sha256:
+            raise ModelError(
+                f"the positions of a layer in {where} are not the bytes that were prepared (sha256 differs): "
+                "copy or prepare the model again"
+            )
+        return data
 
     def _check(self, arrival: _Arrival) -> memoryview:
         part, views = arrival.part, [span.bytes() for span in arrival.spans]

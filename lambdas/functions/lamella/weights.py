@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from lamella.activation_names import ActivationName
 from lamella.errors import ModelError
-from lamella.kernel import LayerWeights
+from lamella.kernel import DenseWeights, LayerWeights
 from lamella.manifest import DTYPES, Layer, Table
 from lamella.plan import LayerPart
 from lamella.tiles import Tiles
@@ -63,20 +65,84 @@ class StoredPart:
             values=self.values,
             bias=self.bias,
             bias_on_nonzero=layer.bias_on == "nonzero",
-            activation=layer.activation,
+            activation=_activation(layer),
+            slope=np.float32(layer.slope),
             lo=None if layer.lo is None else np.float32(layer.lo),
             hi=None if layer.hi is None else np.float32(layer.hi),
             zeros_to_zeros=layer.zeros_to_zeros,
         )
 
 
-def decoded(layer: Layer, part: LayerPart, tiles: Tiles, data: memoryview, where: str) -> StoredPart:
+@dataclass(frozen=True)
+class DensePart:
+    """Rows of a dense layer as they are stored.
+
+    Attributes
+    ----------
+    rows
+        How many.
+    values : (rows * columns of the layer,)
+        As `lamella.manifest.Dense` describes them.
+    positions : (columns of the layer,)
+        Row of the layer before that each column multiplies; None where they are the same.
+    bias
+        One float32, or one per row.
+    """
+
+    layer: int
+    rows: int
+    values: NDArray[np.generic]
+    positions: NDArray[np.unsignedinteger] | None
+    bias: np.float32 | NDArray[np.float32]
+
+    def for_kernel(self, layer: Layer, position: NDArray[np.int32] | None, columns: int) -> DenseWeights:
+        """As `StoredPart.for_kernel`; the weights themselves are not copied."""
+        positions = None if self.positions is None else self.positions.astype(np.int32)
+        if position is not None:
+            positions = position if positions is None else position[positions]
+        if not self.rows:  # then none is multiplied, and none was sent
+            positions = None
+        if positions is not None and (positions.min() < 0 or positions.max() >= columns):
+            raise ModelError(
+                f"layer {self.layer} needs rows that its cut doesn't name: prepare the model again"
+            )
+        return DenseWeights(
+            number=self.layer,
+            columns=columns,
+            rows=self.rows,
+            inputs=layer.columns,
+            values=self.values,
+            band=layer.band,
+            positions=positions,
+            bias=self.bias,
+            bias_on_nonzero=layer.bias_on == "nonzero",
+            activation=_activation(layer),
+            slope=np.float32(layer.slope),
+            lo=None if layer.lo is None else np.float32(layer.lo),
+            hi=None if layer.hi is None else np.float32(layer.hi),
+            zeros_to_zeros=layer.zeros_to_zeros,
+        )
+
+
+AnyPart = StoredPart | DensePart
+
+
+def _activation(layer: Layer) -> ActivationName:
+    """What workers apply: softmax needs whole samples, which only Collect has."""
+    return "identity" if layer.activation == "softmax" else layer.activation
+
+
+def decoded(
+    layer: Layer, part: LayerPart, tiles: Tiles, data: memoryview, positions: bytes | None, where: str
+) -> AnyPart:
     """A part from its bytes.
 
     Parameters
     ----------
     data
         Its tiles, one after the other.
+    positions
+        Bytes of a dense layer's positions, if it has any.
     where
         The model's place, for messages.
 
@@ -98,6 +164,15 @@ def decoded(layer: Layer, part: LayerPart, tiles: Tiles, data: memoryview, where
             offset += piece.nbytes
         row += tile_rows
         entry += tile_entries
+    bias = np.float32(layer.bias) if isinstance(layer.bias, float) else arrays["bias"]
+    if layer.dense:
+        if nnz != rows * layer.columns or (rows and part.rows[0] % layer.band):
+            raise ModelError(f"layer {part.layer} of {where} contradicts its cut: prepare the model again")
+        rows_before = None
+        if layer.dense.positions:
+            assert positions is not None
+            rows_before = np.frombuffer(positions, DTYPES[layer.dense.positions.dtype])
+        return DensePart(part.layer, rows, arrays["values"], rows_before, bias)
     starts: NDArray[np.int64]
     if isinstance(layer.row_nnz, int):
         starts = np.arange(rows + 1) * layer.row_nnz
@@ -112,7 +187,6 @@ def decoded(layer: Layer, part: LayerPart, tiles: Tiles, data: memoryview, where
         values = np.array(layer.values.values, np.float32)[arrays["values"]]
     else:
         values = arrays["values"]
-    bias = np.float32(layer.bias) if isinstance(layer.bias, float) else arrays["bias"]
     return StoredPart(part.layer, starts, arrays["indices"], values, bias)
 
 
@@ -122,21 +196,23 @@ class _Field:
 
     name: str
     dtype: np.dtype[np.generic]
-    ready: type[np.generic]
+    ready: np.dtype[Any]
     per_entry: bool
 
 
 def _fields(layer: Layer) -> list[_Field]:
     """What a tile of a layer holds, in order."""
-    codes = isinstance(layer.values, Table)
-    held = (
-        ("row_nnz", layer.row_nnz, np.int64, False),
+    values = "U8" if isinstance(layer.values, Table) else layer.values
+    # Codes, and dense weights, are used as they are stored.
+    kept = values == "U8" or layer.dense is not None
+    held: tuple[tuple[str, object, DTypeLike, bool], ...] = (
+        ("row_nnz", None if layer.dense else layer.row_nnz, np.int64, False),
         ("indices", layer.indices, np.int32, True),
-        ("values", "U8" if codes else layer.values, np.uint8 if codes else np.float32, True),
+        ("values", values, DTYPES[values] if kept and isinstance(values, str) else np.float32, True),
         ("bias", layer.bias, np.float32, False),
     )
     return [
-        _Field(name, DTYPES[dtype], ready, each)
+        _Field(name, DTYPES[dtype], np.dtype(ready), each)
         for name, dtype, ready, each in held
         if isinstance(dtype, str)
     ]

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Compiles kernel.c into a folder, a library for each instruction set of a processor family:
+# Compiles kernel.c with its headers into a folder, a library for each instruction set of a processor family:
 #   build.sh x86_64|aarch64 FOLDER
 # With $CC (cc) where that compiles for the family, else with zig, from PyPI, by $UV or $PYTHON -m pip.
-# The libraries call nothing but memset, so they run on any version of any libc.
+# The libraries call nothing but memset and memcpy, so they run on any version of any libc.
 set -eu
 
 machine=$1

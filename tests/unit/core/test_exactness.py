@@ -14,7 +14,11 @@ from scipy import sparse
 
 from lamella.files import Directory
 from lamella.inputs.batch import dense_blocks, join
+from lamella.kernel.curves import NUMBERS, activate, softmax
+from lamella.kernel.fused import fused
 from lamella.manifest import read_manifest
+from lamella.numbers import as_bfloat16
+from model_prep.dense import DenseWeight
 from model_prep.reference import plain_scipy
 from model_prep.source import Source, SourceLayer, source_layer
 from model_prep.writer import write_model
@@ -26,15 +30,21 @@ def plain(source: Source, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Outputs x samples, by loops over rows and entries in the source's order."""
     for layer in source:
         y = np.zeros((layer.outputs, x.shape[1]), np.float32)
+        weight = layer.weight
         for row in range(layer.outputs):
-            for entry in range(layer.weight.indptr[row], layer.weight.indptr[row + 1]):
-                y[row] = y[row] + layer.weight.data[entry] * x[layer.weight.indices[entry]]
+            if isinstance(weight, DenseWeight):
+                for column, value in enumerate(weight.toarray()[row]):
+                    y[row] = fused(value, x[column], y[row])
+            else:
+                for entry in range(weight.indptr[row], weight.indptr[row + 1]):
+                    y[row] = y[row] + weight.data[entry] * x[weight.indices[entry]]
         bias = np.broadcast_to(np.asarray(layer.bias, np.float32), layer.outputs)[:, None]
         y = np.where(y != 0, y + bias, y) if layer.bias_on == "nonzero" else y + bias
-        y = np.maximum(y, np.float32(0)) if layer.activation == "relu" else y
+        if layer.activation != "softmax":
+            y = activate(layer.activation, np.float32(layer.slope), y)
         y = y if layer.lo is None else np.maximum(y, np.float32(layer.lo))
-        x = y if layer.hi is None else np.minimum(y, np.float32(layer.hi))
-    return x
+        x = (y if layer.hi is None else np.minimum(y, np.float32(layer.hi))) + np.float32(0)
+    return softmax(x) if layer.activation == "softmax" else x
 
 
 @st.composite
@@ -48,23 +58,43 @@ def models(draw: st.DrawFn) -> Source:
         bias: float | NDArray[np.float32] = random.standard_normal(outputs).astype(np.float32)
         if draw(st.booleans()):
             bias = float(np.float32(draw(st.sampled_from([-0.3, 0.0, 0.2]))))
+        kept = draw(st.sampled_from(["sparse", "float32", "float16", "bfloat16"]))
+        given: object = sparse.csr_array(weight) if kept == "sparse" else weight
+        if kept == "float16":
+            given = weight.astype(np.float16)
+        if kept == "bfloat16":
+            given = as_bfloat16(weight)
+        activations = [*NUMBERS, "softmax"] if k + 2 == len(widths) else [*NUMBERS]
+        activation = draw(st.sampled_from(activations))
         layers.append(
             source_layer(
                 f"layer {k}",
-                weight,
+                given,
                 bias=bias,
                 bias_on=draw(st.sampled_from(["all", "nonzero"])),
-                activation=draw(st.sampled_from(["relu", "relu", "identity"])),
-                hi=draw(st.sampled_from([None, 2.0])),
+                activation=activation,
+                slope=draw(st.sampled_from([0.01, -0.5])) if activation == "leaky_relu" else None,
+                hi=None if activation == "softmax" else draw(st.sampled_from([None, 2.0])),
             )
         )
     return source_of(*layers)
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(models(), st.integers(1, 12), st.integers(0, 2**32), st.sampled_from(["overlap", "blocks", "random"]))
+@given(
+    models(),
+    st.integers(1, 12),
+    st.integers(0, 2**32),
+    st.sampled_from(["overlap", "blocks", "random"]),
+    st.sampled_from([1, 512]),
+)
 def test_bits_are_the_same(
-    tmp_path_factory: pytest.TempPathFactory, source: Source, samples: int, seed: int, partitioner: str
+    tmp_path_factory: pytest.TempPathFactory,
+    source: Source,
+    samples: int,
+    seed: int,
+    partitioner: str,
+    banded_from_rows: int,
 ) -> None:
     random = np.random.default_rng(seed)
     x = random.standard_normal((source.features, samples)).astype(np.float32)
@@ -72,7 +102,9 @@ def test_bits_are_the_same(
     x[:, random.random(samples) < 0.3] = 0
     batch = join(dense_blocks(x.T, "x"), samples, 0, "x")
     model = tmp_path_factory.mktemp("model") / "m"
-    write_model(source, model, workers=[2, 3, 4], partitioner=partitioner)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model_prep.dense.BANDED_FROM_ROWS", banded_from_rows)
+        write_model(source, model, workers=[2, 3, 4], partitioner=partitioner)
     expected = (plain(source, x) + np.float32(0)).T.tobytes()
     assert plain_scipy(source, sparse.csr_array(x.T)).tobytes() == expected
     assert infer(model, batch)[0].tobytes() == expected
@@ -83,7 +115,10 @@ def test_bits_are_the_same(
 
 def test_a_worker_reads_only_its_own_rows(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
-    layers = [source_layer(f"{k}", random.standard_normal((64, 64)).astype(np.float32)) for k in range(4)]
+    layers = [
+        source_layer(f"{k}", sparse.csr_array(random.standard_normal((64, 64)).astype(np.float32)))
+        for k in range(4)
+    ]
     write_model(source_of(*layers), tmp_path / "m", workers=[4])
     reads: list[tuple[str, int, int]] = []
 

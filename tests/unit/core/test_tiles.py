@@ -93,6 +93,6 @@ def test_a_table_that_contradicts_the_manifest_is_refused(model: Path, name: str
 
 def test_models_of_an_older_version_are_to_be_prepared_again(model: Path) -> None:
     path = model / MANIFEST
-    path.write_bytes(path.read_bytes().replace(b'"version": 2', b'"version": 1'))
-    with pytest.raises(ModelError, match=r"has format version 1, this Lamella reads 2: prep again"):
+    path.write_bytes(path.read_bytes().replace(b'"version": 3', b'"version": 2'))
+    with pytest.raises(ModelError, match=r"has format version 2, this Lamella reads 3: prep again"):
         read_manifest(Directory(model))

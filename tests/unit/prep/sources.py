@@ -20,8 +20,11 @@ def source_of(*layers: SourceLayer, description: str = "test") -> Source:
 
 
 def dense_source(*weights: Any, **behaviour: Any) -> Source:
-    """Dense weights, alike in everything else."""
-    return source_of(*(source_layer(f"layer {k}", np.array(w), **behaviour) for k, w in enumerate(weights)))
+    """Sparse layers of these matrices, alike in everything else."""
+    layers = (
+        source_layer(f"layer {k}", sparse.csr_array(np.array(w)), **behaviour) for k, w in enumerate(weights)
+    )
+    return source_of(*layers)
 
 
 def random_source(widths: Sequence[int], density: float = 0.4, seed: int = 0) -> Source:
@@ -32,7 +35,7 @@ def random_source(widths: Sequence[int], density: float = 0.4, seed: int = 0) ->
         weight = draw.standard_normal((outputs, inputs)).astype(np.float32)
         weight[draw.random(weight.shape) > density] = 0
         bias = draw.standard_normal(outputs).astype(np.float32)
-        layers.append(source_layer(f"layer {k}", weight, bias=bias, hi=32.0))
+        layers.append(source_layer(f"layer {k}", sparse.csr_array(weight), bias=bias, hi=32.0))
     return source_of(*layers)
 
 
@@ -45,4 +48,4 @@ def write_edges(path: Path, weight: NDArray[np.float32]) -> None:
 
 def dense(layer: SourceLayer) -> NDArray[np.float32]:
     """A layer's weights as a plain array."""
-    return np.asarray(sparse.csr_array(layer.weight).toarray())
+    return layer.weight.toarray()

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 from scipy import sparse
 
 from lamella.files import Directory
-from lamella.manifest import DTYPES, Cut, Layer, Manifest, Table, Tensor, read_cut, read_manifest
+from lamella.manifest import DTYPES, Cut, Dense, Layer, Manifest, Table, Tensor, read_cut, read_manifest
+from lamella.numbers import as_float32
 from model_prep.source import Weight
 
 
@@ -69,7 +70,39 @@ class PreparedModel:
             decoded.append(self._decoded(number, layer, before))
         return decoded
 
+    def _decoded_dense(
+        self, number: int, layer: Layer, dense: Dense, before: NDArray[np.int64]
+    ) -> DecodedLayer:
+        assert isinstance(layer.values, str)
+        kind = DTYPES[layer.values]
+        values, biases = [], []
+        for rows, entries, data in self.tiles(number):
+            values.append(as_float32(np.frombuffer(data, kind, entries)))
+            rest = data[entries * kind.itemsize :]
+            biases.append(np.frombuffer(rest, "<f4") if rest else np.full(rows, layer.bias, np.float32))
+        flat = np.concatenate(values)
+        weight = np.empty((layer.rows, layer.columns), np.float32)
+        for top in range(0, layer.rows, dense.band):
+            height = min(dense.band, layer.rows - top)
+            band = flat[top * layer.columns : (top + height) * layer.columns]
+            weight[top : top + height] = band.reshape(layer.columns, height).T
+        columns = np.arange(layer.columns)
+        stored = columns if dense.positions is None else self.array(dense.positions).astype(np.int64)
+        # Columns are in the source's order.
+        assert np.array_equal(before[stored], columns)
+        everywhere = np.indices(weight.shape).reshape(2, -1)
+        return DecodedLayer(
+            np.arange(layer.rows + 1) * layer.columns,
+            np.tile(stored, layer.rows),
+            np.tile(columns, layer.rows),
+            sparse.csr_array((weight.reshape(-1), tuple(everywhere)), shape=weight.shape),
+            np.concatenate(biases).astype(np.float32),
+            np.arange(layer.rows),
+        )
+
     def _decoded(self, number: int, layer: Layer, before: NDArray[np.int64]) -> DecodedLayer:
+        if layer.dense:
+            return self._decoded_dense(number, layer, layer.dense, before)
         arrays: dict[str, list[NDArray[np.generic]]] = {
             "row_nnz": [],
             "indices": [],

@@ -292,7 +292,7 @@ class TestModelJson:
             ({"weight": "w.npy", "bias": "a/../../b.npy"}, "leaves its folder"),
             ({"weight": "absent.npy"}, "there is no"),
             ({"weight": "w.npy", "bias": "absent.npy"}, "there is no"),
-            ({"weight": "w.npy", "activation": "tanh"}, "activation 'tanh' is not supported"),
+            ({"weight": "w.npy", "activation": "swish"}, "activation 'swish' is not supported"),
             ({"weight": "w.npy", "bias": 1e39}, "bias is not finite"),
             ({"weight": "w.npy", "bias": "w.npy"}, "bias has shape 2 x 2"),
             ({"weight": "w.npy", "lo": 2, "hi": 1}, "lo 2.0 is above hi 1.0"),
@@ -318,7 +318,7 @@ class TestOptions:
         [
             ({"bias": float("nan")}, "bias is nan"),
             ({"lo": float("-inf")}, "lo is -inf"),
-            ({"activation": "gelu"}, "activation 'gelu' is not supported"),
+            ({"activation": "relu6"}, "activation 'relu6' is not supported"),
             ({"lo": 33}, "lo 33.0 is above hi 32.0"),
         ],
     )

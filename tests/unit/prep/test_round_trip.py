@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
+from model_prep.dense import DenseWeight
 from model_prep.source import Source, source_layer
 from model_prep.writer import write_model
 from tests.unit.prep.sources import source_of
@@ -40,10 +42,10 @@ def models(draw: st.DrawFn) -> Source:
         layers.append(
             source_layer(
                 f"layer {k}",
-                weight,
+                sparse.csr_array(weight) if draw(st.booleans()) else weight,
                 bias=bias,
                 bias_on=draw(st.sampled_from(("all", "nonzero"))),
-                activation=draw(st.sampled_from(("relu", "identity"))),
+                activation=draw(st.sampled_from(("relu", "identity", "leaky_relu", "tanh", "gelu"))),
                 lo=draw(st.sampled_from((None, -1.5, 0.0))),
                 hi=draw(st.sampled_from((None, 2.0, 32.0))),
             )
@@ -66,9 +68,14 @@ def test_models_come_back_bit_for_bit(source: Source, partitioner: str) -> None:
     )
     assert len(decoded) == source.layers
     for layer, described, stored in zip(source, manifest.layers, decoded, strict=True):
-        assert np.array_equal(stored.weight.indptr, layer.weight.indptr)
-        assert np.array_equal(stored.weight.indices, layer.weight.indices)
-        assert same_bits(stored.weight.data, layer.weight.data)
+        if isinstance(layer.weight, DenseWeight):
+            assert described.dense is not None
+            assert same_bits(stored.weight.toarray() + np.float32(0), layer.weight.toarray() + np.float32(0))
+        else:
+            assert described.dense is None
+            assert np.array_equal(stored.weight.indptr, layer.weight.indptr)
+            assert np.array_equal(stored.weight.indices, layer.weight.indices)
+            assert same_bits(stored.weight.data, layer.weight.data)
         bias = np.broadcast_to(np.asarray(layer.bias, np.float32), layer.outputs)
         assert same_bits(stored.bias, np.ascontiguousarray(bias))
         assert (described.bias_on, described.activation) == (layer.bias_on, layer.activation)

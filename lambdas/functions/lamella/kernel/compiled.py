@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.kernel.activation import CODES
 from lamella.kernel.blocks import WIDEST, Block, Piece, aligned, pack_into, padded, shaped
-from lamella.kernel.interface import not_finite
-from lamella.kernel.layers import DenseWeights, Layer, LayerWeights
+from lamella.kernel.curves import NUMBERS
+from lamella.kernel.interface import Layer, not_finite
+from lamella.kernel.layers import DenseWeights
+from lamella.numbers import BFLOAT16
 
 _POINTER, _I32, _I64, _F32 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_float
-_SPARSE = 0
-_STORED = {np.dtype(np.float32): 1, np.dtype(np.float16): 2, np.dtype(np.uint16): 3}
+_STORED_AS = {np.dtype("f4"): 0, np.dtype("f2"): 1, BFLOAT16: 2}
 
 
 class _Layer(ctypes.Structure):
@@ -27,11 +27,9 @@ class _Layer(ctypes.Structure):
 
     _fields_ = (
         ("rows", _I64),
-        ("columns", _I64),
         ("starts", _POINTER),
         ("indices", _POINTER),
         ("values", _POINTER),
-        ("stored", _I32),
         ("bias", _POINTER),
         ("bias_per_row", _I32),
         ("bias_on_nonzero", _I32),
@@ -41,6 +39,11 @@ class _Layer(ctypes.Structure):
         ("lo", _F32),
         ("hi", _F32),
         ("slope", _F32),
+        ("stored_as", _I32),
+        ("tile", _I32),
+        ("columns", _I64),
+        ("weights", _POINTER),
+        ("positions", _POINTER),
     )
 
 
@@ -82,35 +85,31 @@ class CompiledLayers:
         self._structures = (_Layer * len(layers))(*map(self._structure, layers))
 
     def _structure(self, layer: Layer) -> _Layer:
-        bias = np.atleast_1d(layer.bias)
-        weights: dict[str, int]
-        if isinstance(layer, DenseWeights):
-            stored = layer.panels.dtype
-            weights = {"values": self._address(layer.panels, stored), "stored": _STORED[stored]}
-        else:
-            assert isinstance(layer, LayerWeights)
-            weights = {
-                "starts": self._address(layer.starts, np.dtype(np.int32)),
-                "indices": self._address(layer.indices, np.dtype(np.int32)),
-                "values": self._address(layer.values, np.dtype(np.float32)),
-                "stored": _SPARSE,
-            }
-        return _Layer(
+        made = _Layer(
             rows=layer.rows,
-            columns=layer.columns,
-            **weights,
-            bias=self._address(bias, np.dtype(np.float32)),
+            bias=self._address(np.atleast_1d(layer.bias), np.float32),
             bias_per_row=isinstance(layer.bias, np.ndarray),
             bias_on_nonzero=layer.bias_on_nonzero,
-            activation=CODES[layer.activation],
+            activation=NUMBERS[layer.activation],
             has_lo=layer.lo is not None,
             has_hi=layer.hi is not None,
             lo=0 if layer.lo is None else layer.lo,
             hi=0 if layer.hi is None else layer.hi,
             slope=layer.slope,
         )
+        if isinstance(layer, DenseWeights):
+            made.stored_as, made.tile = _STORED_AS[layer.values.dtype], layer.band
+            made.columns = layer.inputs
+            made.weights = self._address(layer.values, layer.values.dtype)
+            if layer.positions is not None:
+                made.positions = self._address(layer.positions, np.int32)
+        else:
+            made.starts = self._address(layer.starts, np.int32)
+            made.indices = self._address(layer.indices, np.int32)
+            made.values = self._address(layer.values, np.float32)
+        return made
 
-    def _address(self, array: NDArray[np.generic], dtype: np.dtype[Any]) -> int:
+    def _address(self, array: NDArray[np.generic], dtype: type[np.generic] | np.dtype[Any]) -> int:
         held = np.ascontiguousarray(array, dtype)
         self._held.append(held)
         return held.ctypes.data

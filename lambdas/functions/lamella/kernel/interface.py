@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from lamella.errors import NonFiniteActivation
 from lamella.kernel.blocks import Block, Piece
-from lamella.kernel.layers import Layer
+from lamella.kernel.layers import AnyLayer, DenseWeights, LayerWeights
+
+Layer = LayerWeights | DenseWeights
 
 
 class BoundLayers(Protocol):
@@ -68,7 +70,7 @@ class Kernel(Protocol):
         ...
 
 
-def not_finite(layer: Layer) -> NonFiniteActivation:
+def not_finite(layer: AnyLayer) -> NonFiniteActivation:
     """The error for a layer that gave NaN or infinity."""
     return NonFiniteActivation(
         f"layer {layer.number} gives NaN or infinity: check the model's weights and the input's scale"

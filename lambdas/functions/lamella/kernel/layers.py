@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.kernel.activation import Activation
+from lamella.activation_names import ActivationName
 
-PANEL = 16  # rows of a dense layer whose weights lie together, as kernel.c has it
+_NO_SLOPE = np.float32(0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
-    """What a layer does with its sums, and what messages call it.
+class AnyLayer:
+    """What layers have in common; an output is ``clip(activation(sum + bias), lo, hi)``.
 
     Attributes
     ----------
@@ -25,40 +25,22 @@ class Layer:
     bias
         One float32, or one per row.
     slope
-        Of leaky_relu, below zero; as float32.
+        Of ``leaky_relu``, below zero.
     """
 
     number: int
     columns: int
     bias: np.float32 | NDArray[np.float32]
     bias_on_nonzero: bool
-    activation: Activation
+    activation: ActivationName
+    slope: np.float32 = _NO_SLOPE
     lo: np.float32 | None
     hi: np.float32 | None
     zeros_to_zeros: bool
-    slope: float = 0.0
-
-    @property
-    def rows(self) -> int:
-        raise NotImplementedError
-
-    @property
-    def nnz(self) -> int:
-        """Products that a sample costs."""
-        raise NotImplementedError
-
-    @property
-    def bytes(self) -> int:
-        """Of its weights."""
-        raise NotImplementedError
-
-    def shares(self, count: int) -> list[int]:
-        """Bounds of as many ranges of rows that cost alike."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerWeights(Layer):
+class LayerWeights(AnyLayer):
     """Rows of one sparse layer, ready to be multiplied.
 
     Attributes
@@ -83,57 +65,45 @@ class LayerWeights(Layer):
 
     @property
     def bytes(self) -> int:
+        """Of its entries."""
         return self.indices.nbytes + self.values.nbytes
 
-    def shares(self, count: int) -> list[int]:
-        inner = np.searchsorted(self.starts, np.linspace(0, self.nnz, count + 1)[1:-1])
-        return [0, *inner.tolist(), self.rows]
+    def row_shares(self, count: int) -> list[int]:
+        """Bounds of so many ranges of rows that take alike long."""
+        bounds: list[int] = np.searchsorted(self.starts, np.linspace(0, self.nnz, count + 1)).tolist()
+        bounds[0], bounds[-1] = 0, self.rows
+        return bounds
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenseWeights(Layer):
-    """Rows of one dense layer, ready to be multiplied.
-
-    Its sums have the bits of a sparse layer's with the same weights: a product that is zero changes none.
+class DenseWeights(AnyLayer):
+    """Rows of one dense layer, as they are stored.
 
     Attributes
     ----------
-    height
-        Its rows.
-    panels : (ceil(rows / PANEL), columns, PANEL)
-        Weights as stored: float32, float16, or the bits of bfloat16 as uint16; zeros after the last row.
+    rows, inputs
+        Of the weights' matrix.
+    values : (rows * inputs,) float32, float16 or bfloat16
+        Band after band of ``band`` rows (the last may have fewer), and in a band column after column.
+    positions : (inputs,) int32
+        Row of the input block that each column multiplies, all within ``columns``; None where it is the same.
     """
 
-    height: int
-    panels: NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint16]
-
-    @property
-    def rows(self) -> int:
-        return self.height
+    rows: int
+    inputs: int
+    values: NDArray[np.generic]
+    band: int
+    positions: NDArray[np.int32] | None
 
     @property
     def nnz(self) -> int:
-        return self.rows * self.columns
+        return self.rows * self.inputs
 
     @property
     def bytes(self) -> int:
-        return self.panels.nbytes
+        return self.values.nbytes
 
-    def shares(self, count: int) -> list[int]:
-        panels = len(self.panels)
-        return [min(self.rows, panels * i // count * PANEL) for i in range(count)] + [self.rows]
-
-    def weights(self) -> NDArray[np.float32]:
-        """All of them, (rows, columns)."""
-        flat = self.panels.transpose(0, 2, 1).reshape(-1, self.columns)[: self.rows]
-        if flat.dtype == np.uint16:
-            return (flat.astype(np.uint32) << 16).view(np.float32)
-        return flat.astype(np.float32)
-
-
-def dense_panels(weights: NDArray[np.generic]) -> NDArray[np.generic]:
-    """A (rows, columns) matrix in the order of `DenseWeights.panels`."""
-    rows, columns = weights.shape
-    padded = np.zeros((-(-rows // PANEL) * PANEL, columns), weights.dtype)
-    padded[:rows] = weights
-    return np.ascontiguousarray(padded.reshape(-1, PANEL, columns).transpose(0, 2, 1))
+    def row_shares(self, count: int) -> list[int]:
+        """Bounds of so many ranges of rows that take alike long: of whole tiles."""
+        tiles = -(-self.rows // self.band)
+        return [min(self.rows, tiles * i // count * self.band) for i in range(count + 1)]

@@ -1,7 +1,8 @@
 """The same in numpy alone, for where the compiled kernel can't be loaded: several times slower.
 
 numpy multiplies and adds float32 elements as IEEE 754 says, each operation rounded on its own, on every
-processor. So a sum taken entry by entry has the bits of the compiled kernel's.
+processor. So a sum taken entry by entry has the bits of the compiled kernel's. Dense layers, whose sums are
+fused, take some two hundred times as long.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.kernel.activation import activate
 from lamella.kernel.blocks import Block, Piece, pack, shaped, without
-from lamella.kernel.interface import not_finite
-from lamella.kernel.layers import DenseWeights, Layer, LayerWeights
+from lamella.kernel.curves import activate
+from lamella.kernel.fused import fused
+from lamella.kernel.interface import Layer, not_finite
+from lamella.kernel.layers import DenseWeights, LayerWeights
+from lamella.numbers import as_float32
 
 
 class Plain:
@@ -58,20 +61,20 @@ class PlainLayers:
 def _forward(layer: Layer, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         if isinstance(layer, DenseWeights):
-            y = _dense_sums(layer.weights()[first:stop], x)
+            y = _dense_sums(layer, first, stop, x)
         else:
-            assert isinstance(layer, LayerWeights)
             y = _sums(layer, first, stop, x)
         bias = layer.bias[first:stop, None] if isinstance(layer.bias, np.ndarray) else layer.bias
         if layer.bias_on_nonzero:
             np.add(y, bias, out=y, where=y != 0)
         else:
             y += bias
-        y = activate(y, layer.activation, np.float32(layer.slope))
+    y = activate(layer.activation, layer.slope, y)
     if layer.lo is not None:
         np.maximum(y, layer.lo, out=y)
     if layer.hi is not None:
         np.minimum(y, layer.hi, out=y)
+    y += np.float32(0)  # no activation is -0
     return y
 
 
@@ -97,11 +100,21 @@ def _sums(layer: LayerWeights, first: int, stop: int, x: NDArray[np.float32]) ->
     return ordered
 
 
-def _dense_sums(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
-    sums = np.zeros((len(weights), x.shape[1]), np.float32)
-    for column in range(weights.shape[1]):
-        sums += weights[:, column, None] * x[column]
+def _dense_sums(layer: DenseWeights, first: int, stop: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Column after column."""
+    sums: NDArray[np.float32] = np.zeros((stop - first, x.shape[1]), np.float32)
+    for k, weights in enumerate(_dense_columns(layer)[:, first:stop]):
+        sums = fused(weights[:, None], x[k if layer.positions is None else layer.positions[k]], sums)
     return sums
+
+
+def _dense_columns(layer: DenseWeights) -> NDArray[np.float32]:
+    """The weights, inputs x rows."""
+    values, inputs = as_float32(layer.values), layer.inputs
+    whole = layer.rows // layer.band * layer.band
+    bands = values[: whole * inputs].reshape(-1, inputs, layer.band).transpose(1, 0, 2)
+    last = values[whole * inputs :].reshape(inputs, layer.rows - whole)
+    return np.concatenate([bands.reshape(inputs, whole), last], axis=1)
 
 
 def _alive(layer: Layer, y: NDArray[np.float32]) -> NDArray[np.bool_]:

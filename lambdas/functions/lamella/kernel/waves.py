@@ -20,8 +20,8 @@ from lamella.kernel.blocks import (
     padded,
     without,
 )
-from lamella.kernel.interface import BoundLayers
-from lamella.kernel.layers import Layer
+from lamella.kernel.interface import BoundLayers, Layer
+from lamella.kernel.layers import DenseWeights
 from lamella.kernel.processor import Caches, Processor
 from lamella.plan import Range
 
@@ -29,6 +29,8 @@ NARROWEST = 2 * GROUP  # narrower blocks leave the processor waiting for sums
 WIDE = 256  # wider ones gain nothing
 FIRST_WAVE = 4  # layers
 ROW_SPLIT_WORK = 1 << 24  # products of a layer from which on sharing its rows pays for the threads' meeting
+
+DENSE_SPLIT_WORK = 1 << 23  # the same of a dense layer
 
 _Job = tuple[list[Piece], NDArray[np.float32]]
 
@@ -58,11 +60,16 @@ def forward(
         If a layer gives NaN or infinity; names the layer.
     """
     processor = processor or Processor()
-    for zeros_to_zeros, group in groupby(layers, lambda layer: layer.zeros_to_zeros):
+    for (zeros_to_zeros, _), group in groupby(layers, _kind):
         if not zeros_to_zeros:
             x = x.with_all(samples)
         x = _through(list(group), x, processor, drop=zeros_to_zeros)
     return x.without_dead()
+
+
+def _kind(layer: Layer) -> tuple[bool, bool]:
+    """Layers that go through the kernel together: whether they drop dead samples, and are dense."""
+    return layer.zeros_to_zeros, isinstance(layer, DenseWeights)
 
 
 class _Room:
@@ -83,7 +90,9 @@ class _Room:
 def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop: bool) -> Activations:
     """Consecutive layers that all drop dead samples, or all keep them."""
     bound = processor.kernel.bind(layers)
-    width = block_width(max(max(layer.rows, layer.columns) for layer in layers), processor.caches)
+    width = WIDE  # of dense layers: the more samples, the less often their weights are read
+    if not isinstance(layers[0], DenseWeights):
+        width = block_width(max(max(layer.rows, layer.columns) for layer in layers), processor.caches)
     blocks = [Block(x.live, x.values)] if len(x.live) else []
     room = _Room()
     done, length = 0, FIRST_WAVE if drop else len(layers)
@@ -132,9 +141,14 @@ def _next_length(length: int, before: int, after: int) -> int:
 
 
 def _rows_are_shared(layer: Layer, samples: int, processor: Processor) -> bool:
-    """Whether threads share a layer's rows: its samples are too few to be shared evenly."""
+    """Whether threads share a layer's rows: its samples are too few to be shared, or its weights many."""
+    if processor.threads == 1:
+        return False
+    if isinstance(layer, DenseWeights):
+        # Reading a weight takes as long as some four products with it.
+        return samples <= WIDE and layer.nnz * (samples + 4) >= DENSE_SPLIT_WORK
     groups = padded(samples) // GROUP
-    few = processor.threads > 1 and groups < 4 * processor.threads and samples <= WIDE
+    few = groups < 4 * processor.threads and samples <= WIDE
     return few and layer.nnz * groups * GROUP >= ROW_SPLIT_WORK
 
 
@@ -150,11 +164,9 @@ def _by_rows(
     """One layer of one block, its entries shared evenly."""
     block = pack(pieces)
     out = aligned(layer.rows, block.stride)
+    bounds = layer.row_shares(processor.threads)
     alive = np.logical_or.reduce(
-        processor.share(
-            lambda rows: bound.rows(number, block, out, *rows),
-            list(pairwise(layer.shares(processor.threads))),
-        )
+        processor.share(lambda rows: bound.rows(number, block, out, *rows), list(pairwise(bounds)))
     )
     done = Block(block.live, out)
     return without(done, alive) if drop and not alive.all() else done

@@ -14,6 +14,7 @@ from lamella.activations import Activations
 from lamella.errors import RunError
 from lamella.events import CollectEvent
 from lamella.files import Files
+from lamella.kernel.curves import softmax
 from lamella.layout import RunKeys
 from lamella.manifest import DTYPES, Layer, read_manifest
 from lamella.records import Collected, PlanRecord, WorkerReport, from_json, part_from_bytes, to_json
@@ -37,7 +38,7 @@ def collect_run(event: CollectEvent, runtime: Runtime) -> None:
     parts, reports = _read_parts(bucket, keys, record)
     model = folder(runtime.s3, record.model)
     last = read_manifest(model).layers[-1]
-    output = merge(parts, record, source_rows(model, last))
+    output = finished(merge(parts, record, source_rows(model, last)), last, record.plan.samples)
     bucket.write(
         keys.predictions, predictions_csv(output, record.plan.samples, record.first_sample), "text/csv"
     )
@@ -86,11 +87,19 @@ def merge(parts: list[Activations], record: PlanRecord, order: NDArray[np.int64]
     return Activations(live, values)
 
 
+def finished(output: Activations, last: Layer, samples: int) -> Activations:
+    """What only whole samples can be put through: the last layer's softmax, which leaves none all zero."""
+    if last.activation != "softmax":
+        return output
+    everyone = output.with_all((0, samples))
+    return Activations(everyone.live, softmax(everyone.values))
+
+
 def predictions_csv(output: Activations, samples: int, first_sample: int) -> bytes:
     """One line per sample.
 
-    Its number, the output with the largest activation (the first of equals, from 0), that activation, and how
-    many outputs are not zero.
+    Its number, the output with the largest activation (the first of equals, from 0), that activation (after
+    softmax, a probability), and how many outputs are not zero.
     """
     argmax = np.zeros(samples, np.int64)
     score = np.zeros(samples, np.float32)
