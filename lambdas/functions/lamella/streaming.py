@@ -9,7 +9,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from types import TracebackType
 
@@ -61,7 +61,7 @@ class _Arrival:
     part: LayerPart
     tiles: Tiles
     spans: list[_Span]
-    kept: bytes | None
+    kept: bytes | None = None
     checked: Future[memoryview] | None = None
 
 
@@ -73,7 +73,7 @@ class WeightStream(Iterator[AnyPart]):
     window_bytes
         Bytes read or being read and not yet taken; at least what one part needs is read in any case.
     cache
-        Parts it has are not read; parts that are read are given to it.
+        What it has of a file, if that is all that is wanted of it, is not read; what is read is given to it.
     """
 
     def __init__(
@@ -155,17 +155,20 @@ class WeightStream(Iterator[AnyPart]):
         self.close()
 
     def _planned(self, parts: Sequence[LayerPart]) -> Iterator[_Arrival]:
-        """Parts of the same file are read together: there, their tiles lie side by side."""
+        """Parts of the same file are read together, all or none: there, their tiles lie side by side."""
         where = self._files.location()
         for file, group in groupby(parts, key=lambda part: self._manifest.layers[part.layer].file):
-            arrivals = []
-            for part in group:
-                kept = None if self._cache is None else self._cache.get(part.sha256)
-                arrivals.append(_Arrival(part, self._tiles.of(part, where), [], kept))
+            arrivals = [_Arrival(part, self._tiles.of(part, where), []) for part in group]
+            if self._cache is not None:
+                kept = [self._cache.get(arrival.part.sha256) for arrival in arrivals]
+                if None not in kept:
+                    yield from (
+                        replace(arrival, kept=data) for arrival, data in zip(arrivals, kept, strict=True)
+                    )
+                    continue
             wanted = sorted(
                 (begin, end, number)
                 for number, arrival in enumerate(arrivals)
-                if arrival.kept is None
                 for begin, end in zip(arrival.tiles.begins, arrival.tiles.ends, strict=True)
             )
             # A part's tiles ascend in its file, so its spans come in the order of its hash.
@@ -228,7 +231,7 @@ class WeightStream(Iterator[AnyPart]):
 
     def _check(self, arrival: _Arrival) -> memoryview:
         part, views = arrival.part, [span.bytes() for span in arrival.spans]
-        # Parts of many pieces are few; a part in one piece is not copied.
+        # A part in one piece is not copied; those in many are of small layers, which share a file.
         data = views[0] if len(views) == 1 else memoryview(b"".join(views))
         if hashlib.sha256(data).hexdigest() != part.sha256:
             raise ModelError(

@@ -136,7 +136,10 @@ class TestRuns:
         assert other != first
         assert other == run(models[1], BlockCache())[0]
 
-    def test_what_did_not_fit_is_read_again(self, models: tuple[Path, Path]) -> None:
+    def test_what_did_not_fit_is_read_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("model_prep.writer.FILE_BYTES", 1)
+        write_model(random_source([20, 16, 12, 8]), tmp_path / "m")
+        models = [tmp_path / "m"]
         cache = BlockCache()
         _, _, cold = run(models[0], cache)
         room = cold.use.read_bytes // 2 + 100
@@ -146,6 +149,16 @@ class TestRuns:
         assert files.reads
         assert 0 < stream.use.reused_bytes <= room
         assert stream.use.reused_bytes + stream.use.read_bytes == cold.use.read_bytes
+
+    def test_a_file_that_is_there_in_part_is_read_as_one_range(self, models: tuple[Path, Path]) -> None:
+        cache = BlockCache()
+        _, _, cold = run(models[0], cache)
+        room = cold.use.read_bytes // 2 + 100
+        first, _, _ = run(models[0], cache, room)
+        again, files, stream = run(models[0], cache, room)
+        assert again == first
+        assert len(files.reads) == 1
+        assert stream.use.read_bytes == cold.use.read_bytes
 
     def test_bytes_that_fail_their_hash_are_not_kept(self, models: tuple[Path, Path]) -> None:
         manifest = read_manifest(Directory(models[0]))
