@@ -29,6 +29,7 @@ BATCHES = (1, 8, 64, 256)
 NETWORKS = {1024: 16, 4096: 4}  # neurons: layers; neither fits a last-level cache
 STORED = ("float32", "float16", "bfloat16")
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+SETTLE_S = 0.1  # OpenBLAS's threads go on waiting at full speed for a while, at the cost of who runs then
 CHECKED_ROWS = 16
 FEW = 8  # samples, which take so little time that more rounds are needed
 TOLERANCE = 1e-4
@@ -109,6 +110,7 @@ def measure(rounds: int, processor: Processor, output: Output) -> dict[str, Any]
                 equal &= net.is_right(x, processor)
                 seconds: tuple[list[float], list[float]] = ([], [])
                 for _ in range(rounds * (4 if batch <= FEW else 1)):
+                    time.sleep(SETTLE_S)
                     began = time.perf_counter()
                     net.ours(x, processor)
                     between = time.perf_counter()

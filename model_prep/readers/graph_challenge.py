@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"n([1-9][0-9]{0,8})-l([0-9]{1,6})\.tsv(?:\.gz)?")
 _HEADER_LINES = 2
+_NUMBERS = b"0123456789.+-eEnaNifIF"
 
 
 def holds_layers(folder: Path) -> bool:
@@ -99,14 +100,15 @@ def parse_edges(data: bytes, neurons: int, name: str) -> sparse.coo_array:
         If a line isn't that, or a neuron isn't among 1 to ``neurons``.
     """
     expected = "each line must be from-neuron, to-neuron, weight, tab-separated"
-    data = data.replace(b"\r\n", b"\n").rstrip()
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+    data = data.rstrip()
     if not data:
         raise ModelError(f"{name} is empty: {expected}")
-    lines = data.count(b"\n") + 1
+    between = data.translate(None, _NUMBERS)
+    lines = between.count(b"\n") + 1
     # The parser below passes over what follows a line's third number.
-    if data.count(b"\t") + data.count(b" ") != 2 * lines or data.translate(
-        None, b"0123456789.+-eEnaNifIF\t \n"
-    ):
+    if len(between) != 3 * lines - 1 or between.translate(None, b"\t \n"):
         raise ModelError(f"{name}: {_odd_line(data)}: {expected}")
     # These lines are the body of a Matrix Market file, for which scipy has a parser in C++.
     header = f"%%MatrixMarket matrix coordinate real general\n{neurons} {neurons} {lines}\n"

@@ -24,7 +24,7 @@ _NEEDED = {
     "x86_64-v3": frozenset({"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}),
     "aarch64": frozenset({"asimd"}),
 }
-COST = "runs take several times as long, of dense layers some two hundred times (results are the same)"
+COST = "runs take several times as long (results are the same), dense layers some two hundred times"
 
 
 @cache
