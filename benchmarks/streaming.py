@@ -25,10 +25,10 @@ from benchmarks.samples import benchmark_samples
 from lamella.activations import Activations
 from lamella.engine import StepRecord, run_task
 from lamella.files import Directory, Files
-from lamella.inputs import Batch
+from lamella.inputs import read_batch
 from lamella.kernel import Processor
 from lamella.manifest import Manifest, read_manifest
-from lamella.memory import stored_bytes
+from lamella.memory import LEAST_WINDOW_BYTES, stored_bytes
 from lamella.plan import Plan, Task
 from lamella.states.collect import source_rows
 from lamella.strategies.serial import serial
@@ -40,7 +40,8 @@ from model_prep.reference import plain_scipy
 from model_prep.writer import write_model
 from workflows.cli.console import Output
 
-WINDOW_BYTES = 32 << 20
+# What the smallest worker has at least.
+WINDOW_BYTES = LEAST_WINDOW_BYTES
 MOST_SHARE = 0.65
 
 
@@ -81,7 +82,8 @@ def measure(network: str, samples: int, rounds: int, output: Output) -> dict[str
         manifest = read_manifest(files)
         tiles = read_tiles(files, manifest)
         batch = benchmark_samples(manifest.features, folder, samples)
-        inputs = Batch(batch.matrix.T.tocsr(), 0).block(None, (0, samples))
+        data = batch.path.read_bytes()
+        inputs = read_batch(data, batch.path.name, manifest.features, samples).block(None, (0, samples))
         (task,) = serial(manifest, None, Plan("serial", "none", 1, 0, samples))
         with WeightStream(files, manifest, tiles, task.parts) as weights:
             held = list(weights)

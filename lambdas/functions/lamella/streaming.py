@@ -22,8 +22,10 @@ from lamella.records import WeightUse
 from lamella.tiles import TileMap, Tiles
 from lamella.weights import AnyPart, decoded
 
-READERS = 16  # small ranges wait for their first byte, large ones share the function's bandwidth
-READ_BYTES = 8 << 20  # one ranged GET; larger ones gain nothing at some 75 MB/s a function
+# Reads share a function's bandwidth, some 75 MB/s: more or larger ones at a time gain nothing, and what is
+# needed first comes later.
+READERS = 4
+READ_BYTES = 4 << 20
 DEFAULT_WINDOW_BYTES = 128 << 20
 
 
