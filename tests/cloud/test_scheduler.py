@@ -342,7 +342,7 @@ def test_rules_fire_on_schedule(scheduled_cloud: EmbeddedCloud) -> None:
     events.delete_rule(Name=rule)
 
 
-def test_rules_of_stacks_change_in_place(scheduled_cloud: EmbeddedCloud) -> None:
+def test_a_rule_that_changes_keeps_its_rate(scheduled_cloud: EmbeddedCloud) -> None:
     cloud = scheduled_cloud
     first, second = make_queue(cloud), make_queue(cloud)
 

@@ -151,25 +151,6 @@ def refuse_inputs_of_targets_as_aws_does(_context: CloudContext) -> None:
     EventsBackend.put_targets = put_targets
 
 
-def rules_of_stacks_change_in_place(_context: CloudContext) -> None:
-    """A rule that an update of its stack changes stays, and its rate goes on; moto makes another."""
-    original = Rule.update_from_cloudformation_json.__func__
-
-    def update(
-        cls: Any, rule: Any, new_name: str, resource_json: Any, account_id: str, region_name: str, /
-    ) -> Any:
-        properties = resource_json["Properties"]
-        bus = str(properties.get("EventBusName") or "default").rsplit("/", 1)[-1]
-        if (new_name, bus) != (rule.name, rule.event_bus_name):
-            return original(cls, rule, new_name, resource_json, account_id, region_name)
-        changed = cls.create_from_cloudformation_json(new_name, resource_json, account_id, region_name)
-        wanted = {target["Id"] for target in properties.get("Targets", [])}
-        changed.remove_targets([target["Id"] for target in changed.targets if target["Id"] not in wanted])
-        return changed
-
-    Rule.update_from_cloudformation_json = classmethod(update)
-
-
 def _send(context: CloudContext, rule: Any, target: dict[str, Any], event: dict[str, Any]) -> None:
     def give_up(error: TargetError, retries: int, exhausted: str | None) -> None:
         _log.warning("rule %s: %s: %s: %s", rule.name, target["Arn"], error.code, error)
@@ -201,6 +182,5 @@ PATCHES = (
     match_patterns_as_aws_does,
     rules_call_lambda_and_step_functions,
     rules_fire_on_schedule,
-    rules_of_stacks_change_in_place,
     refuse_inputs_of_targets_as_aws_does,
 )
