@@ -14,7 +14,8 @@ import boto3
 import pytest
 
 from lamella import client
-from lamella.channels.sns import DATA, SLOT
+from lamella.channels.queue_end import DATA
+from lamella.channels.sns import SLOT
 from lamella.client import Stack
 from lamella.events import CollectEvent, FinishEvent, PlanEvent, WorkerEvent
 from lamella.layout import RunKeys
