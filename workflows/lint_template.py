@@ -27,6 +27,15 @@ REGION = "us-east-1"
 FEW_SLOTS = {"Slots": "0,1"}
 """All slots are alike; a few make for a quick lint."""
 
+EVERYTHING_ON = {
+    "AutoModel": "s3://bucket/models/mine/",
+    "NotificationEmail": "someone@example.com",
+    "Notifications": "true",
+    "ScheduleExpression": "rate(1 day)",
+    "StartOnUpload": "true",
+}
+"""What is off by default. checkov passes over what a condition leaves out under the parameters' defaults."""
+
 _LOCAL = {
     "AWS::Serverless::Function": "CodeUri",
     "AWS::Serverless::LayerVersion": "ContentUri",
@@ -63,6 +72,15 @@ def transformed(template: Path = TEMPLATE, parameters: Mapping[str, str] | None 
     return result
 
 
+def everything_on(document: dict[str, Any]) -> dict[str, Any]:
+    """A transformed template whose defaults leave nothing out."""
+    parameters = {
+        name: parameter | ({"Default": EVERYTHING_ON[name]} if name in EVERYTHING_ON else {})
+        for name, parameter in document["Parameters"].items()
+    }
+    return document | {"Parameters": parameters}
+
+
 def findings(template: Path, transformed_to: Path) -> list[str]:
     """What cfn-lint says of a template, and of what it is transformed to, a line each.
 
@@ -71,7 +89,8 @@ def findings(template: Path, transformed_to: Path) -> list[str]:
     transformed_to
         Where to leave the latter.
     """
-    transformed_to.write_text(json.dumps(transformed(template, FEW_SLOTS), indent=1), encoding="utf-8")
+    document = everything_on(transformed(template, FEW_SLOTS))
+    transformed_to.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return [
         f"{where}:{match.linenumber}: {match.rule.id} {match.message}"
         for where, path in ((template.name, template), (f"{template.name}, transformed", transformed_to))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,12 +27,18 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@contextlib.contextmanager
+def start_cloud(cache_dir: Path | None = None) -> Iterator[EmbeddedCloud]:
+    """A cloud with a role; WITHOUT_PATCH=name shows that a patch's regression test fails without it."""
+    left_out = [f"--without-patch={name}" for name in os.environ.get("WITHOUT_PATCH", "").split() if name]
+    with EmbeddedCloud.start(cache_dir=cache_dir, server_options=left_out) as started:
+        started.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")
+        yield started
+
+
 @pytest.fixture(scope="session")
 def cloud(cache_dir: Path) -> Iterator[EmbeddedCloud]:
-    # WITHOUT_PATCH=name shows that the regression test of that patch fails without it.
-    left_out = [f"--without-patch={name}" for name in os.environ.get("WITHOUT_PATCH", "").split() if name]
-    with EmbeddedCloud.start(cache_dir=cache_dir / "unzipped", server_options=left_out) as started:
-        started.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")
+    with start_cloud(cache_dir / "unzipped") as started:
         yield started
 
 

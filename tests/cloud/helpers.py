@@ -21,6 +21,15 @@ RUNTIME = f"python{running_version()}"
 ROLE = "arn:aws:iam::123456789012:role/any"
 
 
+def unique(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def resource(kind: str, **properties: Any) -> dict[str, Any]:
+    """A resource of a template."""
+    return {"Type": kind, "Properties": properties}
+
+
 def archive(source: str | None = None) -> bytes:
     """A deployment package with app.py: the sample's, or the one given."""
     data = io.BytesIO()
@@ -52,7 +61,7 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
         value = condition()
         if value:
             return value
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise AssertionError(f"not within {timeout_s} s: {condition}")
 
 
@@ -100,6 +109,37 @@ def one_state(state: dict[str, Any]) -> dict[str, Any]:
     return {"StartAt": "Only", "States": {"Only": state}}
 
 
+def settled(cloud: EmbeddedCloud, stack: str) -> dict[str, Any]:
+    """Describe a stack as soon as nothing is under way on it; an id finds it when it is deleted too."""
+    client = cloud.client("cloudformation")
+    description: dict[str, Any] = {}
+
+    def ended() -> bool:
+        description.update(client.describe_stacks(StackName=stack)["Stacks"][0])
+        return not description["StackStatus"].endswith("_IN_PROGRESS")
+
+    wait_until(ended, 30.0)
+    return description
+
+
+def delete_stack(cloud: EmbeddedCloud, stack: str, **options: Any) -> dict[str, Any]:
+    """Delete a stack and describe what is left of it."""
+    client = cloud.client("cloudformation")
+    stack_id = client.describe_stacks(StackName=stack)["Stacks"][0]["StackId"]
+    client.delete_stack(StackName=stack, **options)
+    return settled(cloud, stack_id)
+
+
+def update_stack(
+    cloud: EmbeddedCloud, stack: str, template: dict[str, Any], **options: Any
+) -> dict[str, Any]:
+    """Update a stack and describe it."""
+    cloud.client("cloudformation").update_stack(
+        StackName=stack, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"], **options
+    )
+    return settled(cloud, stack)
+
+
 def create_stack(cloud: EmbeddedCloud, template: dict[str, Any], **parameters: str) -> dict[str, Any]:
     """Create a stack of plain CloudFormation and describe it, outputs as a dictionary."""
     client = cloud.client("cloudformation")
@@ -108,7 +148,7 @@ def create_stack(cloud: EmbeddedCloud, template: dict[str, Any], **parameters: s
     client.create_stack(
         StackName=name, TemplateBody=json.dumps(template), Parameters=given, Capabilities=["CAPABILITY_IAM"]
     )
-    stack: dict[str, Any] = client.describe_stacks(StackName=name)["Stacks"][0]
+    stack = settled(cloud, name)
     stack["Outputs"] = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
     return stack
 
@@ -134,3 +174,75 @@ def logged(cloud: EmbeddedCloud, group: str) -> list[str]:
     except client.exceptions.ResourceNotFoundException:
         return []
     return [event["message"] for event in found]
+
+
+def change(
+    cloud: EmbeddedCloud,
+    stack: str,
+    kind: str,
+    template: Any,
+    *,
+    on_failure: str = "ROLLBACK",
+    **parameters: str,
+) -> dict[str, Any]:
+    """Make a change set with a new name and describe it."""
+    client = cloud.client("cloudformation")
+    made = client.create_change_set(
+        StackName=stack,
+        ChangeSetName=unique("c"),
+        ChangeSetType=kind,
+        OnStackFailure=on_failure,
+        TemplateBody=template if isinstance(template, str) else json.dumps(template),
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": value}
+            if value != "previous"
+            else {"ParameterKey": name, "UsePreviousValue": True}
+            for name, value in parameters.items()
+        ],
+    )
+    description: dict[str, Any] = client.describe_change_set(ChangeSetName=made["Id"])
+    return description
+
+
+def execute(cloud: EmbeddedCloud, change_set: dict[str, Any]) -> dict[str, Any]:
+    client = cloud.client("cloudformation")
+    client.execute_change_set(ChangeSetName=change_set["ChangeSetId"])
+    return settled(cloud, change_set["StackId"])
+
+
+def make_queue(cloud: EmbeddedCloud, **attributes: str) -> str:
+    client = cloud.client("sqs")
+    return str(client.create_queue(QueueName=unique("q"), Attributes=attributes)["QueueUrl"])
+
+
+def queue_arn(url: str) -> str:
+    return f"arn:aws:sqs:us-east-1:123456789012:{url.rsplit('/', 1)[1]}"
+
+
+def subscribed(cloud: EmbeddedCloud, topic: str, **attributes: str) -> str:
+    url = make_queue(cloud)
+    cloud.client("sns").subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint=queue_arn(url), Attributes=attributes
+    )
+    return url
+
+
+def receive(cloud: EmbeddedCloud, url: str, **options: Any) -> list[dict[str, Any]]:
+    request = {"MaxNumberOfMessages": 10, "WaitTimeSeconds": 1, "MessageAttributeNames": ["All"], **options}
+    messages: list[dict[str, Any]] = (
+        cloud.client("sqs").receive_message(QueueUrl=url, **request).get("Messages", [])
+    )
+    return messages
+
+
+def function_resource(**properties: Any) -> dict[str, Any]:
+    return resource(
+        "AWS::Lambda::Function",
+        **{
+            "Code": {"ZipFile": "def handler(event, context): return context.invoked_function_arn\n"},
+            "Handler": "index.handler",
+            "Role": "arn:aws:iam::123456789012:role/any",
+            "Runtime": RUNTIME,
+            **properties,
+        },
+    )

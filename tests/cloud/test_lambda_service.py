@@ -37,6 +37,23 @@ def test_environment_is_reused(cloud: EmbeddedCloud) -> None:
     assert len({answer["request"] for answer in answers}) == 3
 
 
+def test_a_log_group_that_was_deleted_is_not_made_again_by_late_lines(cloud: EmbeddedCloud) -> None:
+    name = make_function(cloud)
+    group = f"/aws/lambda/{name}"
+    invoke(cloud, name, {"print": "early"})
+    wait_until(lambda: "early" in logged(cloud, group))
+    cloud.client("logs").delete_log_group(logGroupName=group)
+    invoke(cloud, name, {"print": "late"})
+    # The lines of another function come later, and by the same way.
+    other = make_function(cloud)
+    invoke(cloud, other, {"print": "later"})
+    wait_until(lambda: "later" in logged(cloud, f"/aws/lambda/{other}"))
+    assert not cloud.client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    cloud.client("logs").create_log_group(logGroupName=group)
+    invoke(cloud, name, {"print": "again"})
+    wait_until(lambda: "again" in logged(cloud, group))
+
+
 def test_concurrent_invocations_have_an_environment_each(cloud: EmbeddedCloud) -> None:
     name = make_function(cloud)
     with ThreadPoolExecutor(4) as pool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,20 +15,27 @@ from botocore.exceptions import ClientError
 
 from tests.cloud.conftest import Sample
 from tests.cloud.helpers import (
-    RUNTIME,
     archive,
     create_stack,
+    delete_stack,
     finish,
+    function_resource,
     invoke,
     is_running,
     logged,
     make_function,
     make_machine,
+    make_queue,
     objects,
     one_state,
+    queue_arn,
+    receive,
+    resource,
     run,
     start,
+    subscribed,
     task,
+    unique,
     wait_until,
 )
 from workflows.embedded_cloud import EmbeddedCloud
@@ -37,41 +44,9 @@ from workflows.embedded_cloud.patches.apply import PATCHES
 PASS = {"Type": "Pass", "End": True}
 
 
-def unique(prefix: str) -> str:
-    return f"{prefix}-{uuid.uuid4().hex[:8]}"
-
-
-def make_queue(cloud: EmbeddedCloud, **attributes: str) -> str:
-    client = cloud.client("sqs")
-    return str(client.create_queue(QueueName=unique("q"), Attributes=attributes)["QueueUrl"])
-
-
-def queue_arn(url: str) -> str:
-    return f"arn:aws:sqs:us-east-1:123456789012:{url.rsplit('/', 1)[1]}"
-
-
-def subscribed(cloud: EmbeddedCloud, topic: str, **attributes: str) -> str:
-    url = make_queue(cloud)
-    cloud.client("sns").subscribe(
-        TopicArn=topic, Protocol="sqs", Endpoint=queue_arn(url), Attributes=attributes
-    )
-    return url
-
-
-def receive(cloud: EmbeddedCloud, url: str, **options: Any) -> list[dict[str, Any]]:
-    request = {"MaxNumberOfMessages": 10, "WaitTimeSeconds": 1, "MessageAttributeNames": ["All"], **options}
-    messages: list[dict[str, Any]] = (
-        cloud.client("sqs").receive_message(QueueUrl=url, **request).get("Messages", [])
-    )
-    return messages
-
-
-def resource(kind: str, **properties: Any) -> dict[str, Any]:
-    return {"Type": kind, "Properties": properties}
-
-
 def test_every_patch_has_a_test() -> None:
-    missing = [patch.__name__ for patch in PATCHES if f"test_{patch.__name__}" not in globals()]
+    tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
+    missing = [patch.__name__ for patch in PATCHES if f"def test_{patch.__name__}(" not in tests]
     assert missing == []
 
 
@@ -293,434 +268,6 @@ def test_rules_call_lambda_and_step_functions(sample: Sample) -> None:
     assert f"ended/{scheduled}.json" not in objects(cloud, bucket)
 
 
-# CloudFormation
-
-
-def test_drop_no_value_in_lists(cloud: EmbeddedCloud) -> None:
-    outputs = {"Joined": {"Value": {"Fn::Join": ["-", ["a", {"Ref": "AWS::NoValue"}, "b"]]}}}
-    stack = create_stack(cloud, {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": outputs})
-    assert stack["Outputs"]["Joined"] == "a-b"
-
-
-def test_split_default_lists(cloud: EmbeddedCloud) -> None:
-    template = {
-        "Parameters": {"L": {"Type": "CommaDelimitedList", "Default": "x,y"}},
-        "Resources": {"Q": resource("AWS::SQS::Queue")},
-        "Outputs": {"Second": {"Value": {"Fn::Select": ["1", {"Ref": "L"}]}}},
-    }
-    assert create_stack(cloud, template)["Outputs"]["Second"] == "y"
-    assert create_stack(cloud, template, L="p,q")["Outputs"]["Second"] == "q"
-
-
-def test_get_att_with_dots(cloud: EmbeddedCloud) -> None:
-    outputs = {"Arn": {"Value": {"Fn::Join": ["", [{"Fn::GetAtt": "Q.Arn"}]]}}}
-    stack = create_stack(cloud, {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": outputs})
-    assert stack["Outputs"]["Arn"].startswith("arn:aws:sqs:")
-
-
-def test_refuse_outputs_of_undefined_resources(cloud: EmbeddedCloud) -> None:
-    for reference in (["Nothing", "Arn"], "Nothing.Arn"):
-        outputs = {"Arn": {"Value": {"Fn::GetAtt": reference}}}
-        with pytest.raises(ClientError, match="undefined resource Nothing"):
-            create_stack(cloud, {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": outputs})
-
-
-def test_fail_stacks_as_aws_does(cloud: EmbeddedCloud) -> None:
-    queue = unique("rolled-back")
-    resources = {
-        "Good": resource("AWS::SQS::Queue", QueueName=queue),
-        "Bad": {**resource("AWS::SQS::Queue", QueueName="not a name"), "DependsOn": "Good"},
-    }
-    stack = create_stack(cloud, {"Resources": resources, "Outputs": {"Q": {"Value": {"Ref": "Bad"}}}})
-    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
-    events = cloud.client("cloudformation").describe_stack_events(StackName=stack["StackName"])["StackEvents"]
-    (failed,) = [event for event in events if event["ResourceStatus"] == "CREATE_FAILED"]
-    assert failed["LogicalResourceId"] == "Bad"
-    assert "alphanumeric" in failed["ResourceStatusReason"]
-    assert not cloud.client("sqs").list_queues(QueueNamePrefix=queue).get("QueueUrls")
-
-
-def test_failed_updates_are_rolled_back(cloud: EmbeddedCloud) -> None:
-    name, good = unique("rolled"), unique("good")
-    template = {
-        "Parameters": {"Wait": {"Type": "Number", "Default": "5"}},
-        "Resources": {"Good": resource("AWS::SQS::Queue", QueueName=good, VisibilityTimeout={"Ref": "Wait"})},
-        "Outputs": {"U": {"Value": {"Ref": "Good"}}},
-    }
-    execute(cloud, change(cloud, name, "CREATE", template))
-    bad = {"Bad": resource("AWS::SQS::Queue", QueueName="not a name"), **template["Resources"]}
-    stack = execute(cloud, change(cloud, name, "UPDATE", {**template, "Resources": bad}, Wait="9"))
-    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
-    assert "failed to update: [Bad]" in stack["StackStatusReason"]
-    assert {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]} == {"Wait": "5"}
-    (output,) = stack["Outputs"]
-    found = cloud.client("sqs").get_queue_attributes(
-        QueueUrl=output["OutputValue"], AttributeNames=["VisibilityTimeout"]
-    )
-    assert found["Attributes"]["VisibilityTimeout"] == "5"
-    assert (
-        execute(cloud, change(cloud, name, "UPDATE", template, Wait="9"))["StackStatus"] == "UPDATE_COMPLETE"
-    )
-
-
-def test_fail_deletions_as_aws_does(cloud: EmbeddedCloud) -> None:
-    name, queue = unique("kept"), unique("gone")
-    client, s3 = cloud.client("cloudformation"), cloud.client("s3")
-    resources = {
-        "B": resource("AWS::S3::Bucket", BucketName=name),
-        "Q": resource("AWS::SQS::Queue", QueueName=queue),
-    }
-    outputs = {"Q": {"Value": {"Ref": "Q"}}}
-    stack = create_stack(cloud, {"Resources": resources, "Outputs": outputs})["StackName"]
-    s3.put_object(Bucket=name, Key="mine", Body=b"data")
-    client.delete_stack(StackName=stack)
-    found = client.describe_stacks(StackName=stack)["Stacks"][0]
-    assert found["StackStatus"] == "DELETE_FAILED"
-    assert re.search(r"failed to delete: \[B\].*not empty", found["StackStatusReason"])
-    assert not cloud.client("sqs").list_queues(QueueNamePrefix=queue).get("QueueUrls")
-    s3.delete_object(Bucket=name, Key="mine")
-    client.delete_stack(StackName=stack)
-    with pytest.raises(ClientError, match="does not exist"):
-        client.describe_stacks(StackName=stack)
-    with pytest.raises(ClientError):
-        s3.head_bucket(Bucket=name)
-
-
-def test_tell_of_every_resource(cloud: EmbeddedCloud) -> None:
-    name = unique("told")
-    template = {
-        "Parameters": {"Wait": {"Type": "Number"}},
-        "Resources": {"Q": resource("AWS::SQS::Queue", VisibilityTimeout={"Ref": "Wait"})},
-    }
-    execute(cloud, change(cloud, name, "CREATE", template, Wait="5"))
-    execute(cloud, change(cloud, name, "UPDATE", template, Wait="6"))
-    events = cloud.client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
-    told = [each for each in reversed(events) if each["LogicalResourceId"] == "Q"]
-    assert [each["ResourceStatus"] for each in told] == [
-        "CREATE_IN_PROGRESS",
-        "CREATE_COMPLETE",
-        "UPDATE_IN_PROGRESS",
-        "UPDATE_COMPLETE",
-    ]
-    assert told[1]["ResourceType"] == "AWS::SQS::Queue"
-    assert "/" in told[1]["PhysicalResourceId"]
-
-
-def test_replace_what_cannot_be_updated(cloud: EmbeddedCloud) -> None:
-    name, client = unique("replaced"), cloud.client("cloudformation")
-    groups = {key: f"/{name}/{key}" for key in ("Kept", "Conditional")}
-    template = {
-        "Parameters": {"Days": {"Type": "Number"}, "Both": {"Type": "String"}},
-        "Conditions": {"HasBoth": {"Fn::Equals": [{"Ref": "Both"}, "yes"]}},
-        "Resources": {
-            "Kept": resource(
-                "AWS::Logs::LogGroup", LogGroupName=groups["Kept"], RetentionInDays={"Ref": "Days"}
-            ),
-            "Conditional": {
-                **resource("AWS::Logs::LogGroup", LogGroupName=groups["Conditional"]),
-                "Condition": "HasBoth",
-            },
-        },
-    }
-
-    def days() -> dict[str, int]:
-        found = cloud.client("logs").describe_log_groups(logGroupNamePrefix=f"/{name}/")["logGroups"]
-        return {each["logGroupName"].rsplit("/", 1)[1]: each.get("retentionInDays", 0) for each in found}
-
-    execute(cloud, change(cloud, name, "CREATE", template, Days="7", Both="yes"))
-    assert days() == {"Kept": 7, "Conditional": 0}
-    execute(cloud, change(cloud, name, "UPDATE", template, Days="14", Both="no"))
-    assert days() == {"Kept": 14}
-    execute(cloud, change(cloud, name, "UPDATE", template, Days="14", Both="yes"))
-    assert days() == {"Kept": 14, "Conditional": 0}
-    client.delete_stack(StackName=name)
-    assert days() == {}
-
-
-def test_retain_except_on_create(cloud: EmbeddedCloud) -> None:
-    name = unique("retained")
-    bucket = {**resource("AWS::S3::Bucket", BucketName=name), "DeletionPolicy": "RetainExceptOnCreate"}
-    stack = create_stack(cloud, {"Resources": {"B": bucket}})
-    cloud.client("cloudformation").delete_stack(StackName=stack["StackName"])
-    cloud.client("s3").head_bucket(Bucket=name)
-
-
-def test_templates_at_our_own_address(cloud: EmbeddedCloud) -> None:
-    bucket, name, s3 = unique("templates"), unique("own"), cloud.client("s3")
-    s3.create_bucket(Bucket=bucket)
-    s3.put_object(
-        Bucket=bucket, Key="a/t.json", Body=json.dumps({"Resources": {"Q": resource("AWS::SQS::Queue")}})
-    )
-    client = cloud.client("cloudformation")
-    client.create_stack(StackName=name, TemplateURL=f"{cloud.endpoint_url}/{bucket}/a/t.json?versionId=null")
-    assert client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"] == "CREATE_COMPLETE"
-
-
-LOOP = {
-    "Transform": ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"],
-    "Parameters": {"Names": {"Type": "CommaDelimitedList", "Default": "a,b"}, "Wait": {"Type": "Number"}},
-    "Resources": {
-        "Fn::ForEach::Queues": [
-            "N",
-            {"Ref": "Names"},
-            {
-                "Queue${N}": {
-                    "Type": "AWS::SQS::Queue",
-                    "Properties": {
-                        "QueueName": {"Fn::Sub": "${AWS::StackName}-${N}"},
-                        "VisibilityTimeout": {"Fn::Sub": "${Wait}"},
-                    },
-                }
-            },
-        ],
-        "Table": {"Type": "AWS::Serverless::SimpleTable"},
-    },
-    "Outputs": {"Urls": {"Value": {"Fn::Join": [",", [{"Ref": "Queuea"}]]}}},
-}
-
-
-def change(cloud: EmbeddedCloud, stack: str, kind: str, template: Any, **parameters: str) -> dict[str, Any]:
-    """Make a change set with a new name and describe it."""
-    client = cloud.client("cloudformation")
-    made = client.create_change_set(
-        StackName=stack,
-        ChangeSetName=unique("c"),
-        ChangeSetType=kind,
-        TemplateBody=template if isinstance(template, str) else json.dumps(template),
-        Parameters=[
-            {"ParameterKey": name, "ParameterValue": value}
-            if value != "previous"
-            else {"ParameterKey": name, "UsePreviousValue": True}
-            for name, value in parameters.items()
-        ],
-    )
-    description: dict[str, Any] = client.describe_change_set(ChangeSetName=made["Id"])
-    return description
-
-
-def execute(cloud: EmbeddedCloud, change_set: dict[str, Any]) -> dict[str, Any]:
-    client = cloud.client("cloudformation")
-    client.execute_change_set(ChangeSetName=change_set["ChangeSetId"])
-    stack: dict[str, Any] = client.describe_stacks(StackName=change_set["StackId"])["Stacks"][0]
-    return stack
-
-
-def changed(change_set: dict[str, Any]) -> set[tuple[str, str]]:
-    found = [each["ResourceChange"] for each in change_set["Changes"]]
-    return {(each["Action"], each["LogicalResourceId"]) for each in found}
-
-
-def queues_of(cloud: EmbeddedCloud, stack: str) -> set[str]:
-    urls = cloud.client("sqs").list_queues(QueueNamePrefix=f"{stack}-").get("QueueUrls", [])
-    return {url.rsplit("-", 1)[1] for url in urls}
-
-
-def test_transform_templates(cloud: EmbeddedCloud) -> None:
-    client, name = cloud.client("cloudformation"), unique("loop")
-    parameters = [{"ParameterKey": "Wait", "ParameterValue": "5"}]
-    client.create_stack(StackName=name, TemplateBody=json.dumps(LOOP), Parameters=parameters)
-    assert queues_of(cloud, name) == {"a", "b"}
-    kinds = {
-        each["ResourceType"] for each in client.describe_stack_resources(StackName=name)["StackResources"]
-    }
-    assert "AWS::DynamoDB::Table" in kinds
-    with pytest.raises(ClientError, match="No updates are to be performed"):
-        client.update_stack(StackName=name, TemplateBody=json.dumps(LOOP), Parameters=parameters)
-    parameters.append({"ParameterKey": "Names", "ParameterValue": "a,c"})
-    client.update_stack(StackName=name, UsePreviousTemplate=True, Parameters=parameters)
-    assert queues_of(cloud, name) == {"a", "c"}
-
-
-@pytest.mark.parametrize(
-    ("template", "parameters", "reason"),
-    [
-        (LOOP, {}, r"Parameters: \[Wait\] must have values"),
-        (LOOP, {"Wait": "1", "Other": "2"}, r"Parameters: \[Other\] do not exist"),
-        ({**LOOP, "Transform": ["AWS::Nothing"]}, {"Wait": "1"}, "No transform named AWS::Nothing"),
-        (
-            {
-                "Transform": "AWS::Serverless-2016-10-31",
-                "Resources": {"F": {"Type": "AWS::Serverless::Function"}},
-            },
-            {},
-            r"Transform AWS::Serverless-2016-10-31 failed with: .*errors found: 1. .*\[F\] is invalid",
-        ),
-        ("a: [", {}, "Template format error"),
-    ],
-)
-def test_refused_templates(
-    cloud: EmbeddedCloud, template: Any, parameters: dict[str, str], reason: str
-) -> None:
-    body = template if isinstance(template, str) else json.dumps(template)
-    given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
-    with pytest.raises(ClientError, match=reason):
-        cloud.client("cloudformation").create_stack(
-            StackName=unique("refused"), TemplateBody=body, Parameters=given
-        )
-    failed = change(cloud, unique("refused"), "CREATE", template, **parameters)
-    assert (failed["Status"], failed["ExecutionStatus"]) == ("FAILED", "UNAVAILABLE")
-    assert re.search(reason, failed["StatusReason"])
-
-
-def test_templates_as_given(cloud: EmbeddedCloud) -> None:
-    client, name = cloud.client("cloudformation"), unique("given")
-    text = json.dumps(LOOP, indent=1)
-    execute(cloud, change(cloud, name, "CREATE", text, Wait="5"))
-    given = client.get_template(StackName=name)["TemplateBody"]
-    assert "Fn::ForEach::Queues" in given["Resources"]
-    processed = client.get_template(StackName=name, TemplateStage="Processed")["TemplateBody"]
-    assert {"Queuea", "Queueb"} <= set(processed["Resources"])
-    summary = client.get_template_summary(StackName=name)
-    assert [each["ParameterKey"] for each in summary["Parameters"]] == ["Names", "Wait"]
-    assert summary["DeclaredTransforms"] == LOOP["Transform"]
-    assert sorted(summary["ResourceTypes"]) == ["AWS::SQS::Queue", "AWS::Serverless::SimpleTable"]
-
-
-def test_json_is_read_as_json(cloud: EmbeddedCloud) -> None:
-    outputs = {"Smile": {"Value": {"Ref": "Q"}, "Description": "\U0001f600"}}
-    name = create_stack(cloud, {"Resources": {"Q": resource("AWS::SQS::Queue")}, "Outputs": outputs})
-    stacks = cloud.client("cloudformation").describe_stacks(StackName=name["StackName"])["Stacks"]
-    assert stacks[0]["Outputs"][0]["Description"] == "\U0001f600"
-
-
-def test_change_sets_are_made_as_aws_does(cloud: EmbeddedCloud) -> None:
-    name = unique("changes")
-    created = change(cloud, name, "CREATE", LOOP, Wait="5")
-    assert changed(created) == {("Add", "Queuea"), ("Add", "Queueb"), ("Add", "Table")}
-    assert change(cloud, name, "CREATE", LOOP, Wait="5")["StackId"] == created["StackId"]
-    execute(cloud, created)
-    with pytest.raises(ClientError, match="already exists"):
-        change(cloud, name, "CREATE", LOOP, Wait="5")
-    same = change(cloud, name, "UPDATE", LOOP, Names="previous", Wait="previous")
-    assert (same["Status"], same["ExecutionStatus"]) == ("FAILED", "UNAVAILABLE")
-    assert "didn't contain changes" in same["StatusReason"]
-    more = change(cloud, name, "UPDATE", LOOP, Names="a,b,c", Wait="previous")
-    assert changed(more) == {("Add", "Queuec")}
-    assert queues_of(cloud, name) == {"a", "b"}
-    assert execute(cloud, more)["StackStatus"] == "UPDATE_COMPLETE"
-    assert queues_of(cloud, name) == {"a", "b", "c"}
-
-
-def test_change_sets_execute_as_stacks_do(cloud: EmbeddedCloud) -> None:
-    name, queue = unique("executed"), resource("AWS::SQS::Queue")
-    template = {"Resources": {"Q": queue}, "Outputs": {"U": {"Value": {"Ref": "Q"}}}}
-    created = change(cloud, name, "CREATE", template)
-    assert execute(cloud, created)["Outputs"][0]["OutputKey"] == "U"
-    with pytest.raises(ClientError, match="cannot be executed"):
-        execute(cloud, created)
-    broken = {"Resources": {"Bad": resource("AWS::SQS::Queue", QueueName="not a name")}}
-    failed = execute(cloud, change(cloud, unique("executed"), "CREATE", broken))
-    assert failed["StackStatus"] == "ROLLBACK_COMPLETE"
-    assert "alphanumeric" in failed["StackStatusReason"]
-
-
-def test_changed_parameters_reach_every_reference(cloud: EmbeddedCloud) -> None:
-    name = unique("reach")
-    template = {
-        "Parameters": {"Wait": {"Type": "Number"}, "Long": {"Type": "String", "Default": "no"}},
-        "Conditions": {"IsLong": {"Fn::Equals": [{"Ref": "Long"}, "yes"]}},
-        "Resources": {
-            "Sub": resource("AWS::SQS::Queue", VisibilityTimeout={"Fn::Sub": "${Wait}"}),
-            "If": resource("AWS::SQS::Queue", VisibilityTimeout={"Fn::If": ["IsLong", 60, 30]}),
-            "Neither": resource("AWS::SQS::Queue", VisibilityTimeout=7),
-        },
-        "Outputs": {key: {"Value": {"Ref": key}} for key in ("Sub", "If")},
-    }
-    execute(cloud, change(cloud, name, "CREATE", template, Wait="5"))
-    updated = change(cloud, name, "UPDATE", template, Wait="6", Long="yes")
-    assert changed(updated) == {("Modify", "Sub"), ("Modify", "If")}
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in execute(cloud, updated)["Outputs"]}
-    timeouts = {
-        key: cloud.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
-        for key, url in outputs.items()
-    }
-    values = {key: found["Attributes"]["VisibilityTimeout"] for key, found in timeouts.items()}
-    assert values == {"Sub": "6", "If": "60"}
-
-
-def test_sns_subscription(sample: Sample) -> None:
-    cloud, topic = sample.cloud, sample.outputs["TopicArn"]
-    attributes = {"kind": {"DataType": "String", "StringValue": "green"}}
-    body = unique("only-green")
-    cloud.client("sns").publish(TopicArn=topic, Message=body, MessageAttributes=attributes)
-    (message,) = receive(cloud, sample.outputs["QueueUrlgreen"])
-    assert message["Body"] == body
-    assert receive(cloud, sample.outputs["QueueUrlred"], WaitTimeSeconds=0) == []
-    cloud.client("sqs").purge_queue(QueueUrl=sample.outputs["QueueUrlgreen"])
-
-
-def test_sns_topic_policy(sample: Sample) -> None:
-    found = sample.cloud.client("sns").get_topic_attributes(TopicArn=sample.outputs["TopicArn"])
-    (statement,) = json.loads(found["Attributes"]["Policy"])["Statement"]
-    assert statement["Resource"] == sample.outputs["TopicArn"]
-    assert statement["Action"] == "sns:Publish"  # the default policy allows more
-
-
-def test_sqs_queue_policy(sample: Sample) -> None:
-    found = sample.cloud.client("sqs").get_queue_attributes(
-        QueueUrl=sample.outputs["QueueUrlred"], AttributeNames=["Policy"]
-    )
-    (statement,) = json.loads(found["Attributes"]["Policy"])["Statement"]
-    assert statement["Condition"]["ArnEquals"]["aws:SourceArn"] == sample.outputs["TopicArn"]
-
-
-def test_s3_bucket_policy(sample: Sample) -> None:
-    found = sample.cloud.client("s3").get_bucket_policy(Bucket=sample.outputs["BucketName"])
-    assert json.loads(found["Policy"])["Statement"][0]["Effect"] == "Deny"
-
-
-def test_bucket_policies_are_kept_not_enforced(sample: Sample) -> None:
-    s3, bucket = sample.cloud.client("s3"), sample.outputs["BucketName"]
-    s3.put_object(Bucket=bucket, Key="allowed", Body=b"1")
-    assert s3.get_object(Bucket=bucket, Key="allowed")["Body"].read() == b"1"
-
-
-def test_lambda_event_invoke_config(sample: Sample) -> None:
-    client = sample.cloud.client("lambda")
-    found = client.get_function_event_invoke_config(FunctionName=sample.outputs["WorkerName"])
-    assert found["MaximumRetryAttempts"] == 1
-
-
-def function_resource(**properties: Any) -> dict[str, Any]:
-    return resource(
-        "AWS::Lambda::Function",
-        **{
-            "Code": {"ZipFile": "def handler(event, context): return context.invoked_function_arn\n"},
-            "Handler": "index.handler",
-            "Role": "arn:aws:iam::123456789012:role/any",
-            "Runtime": RUNTIME,
-            **properties,
-        },
-    )
-
-
-def test_lambda_alias(cloud: EmbeddedCloud) -> None:
-    resources = {
-        "F": function_resource(),
-        "V": resource("AWS::Lambda::Version", FunctionName={"Ref": "F"}),
-        "A": resource(
-            "AWS::Lambda::Alias",
-            Name="live",
-            FunctionName={"Ref": "F"},
-            FunctionVersion={"Fn::GetAtt": ["V", "Version"]},
-        ),
-    }
-    resources["A"]["Properties"]["FunctionVersion"] = "1"
-    resources["A"]["DependsOn"] = "V"
-    outputs = {"Arn": {"Value": {"Ref": "A"}}}
-    arn = create_stack(cloud, {"Resources": resources, "Outputs": outputs})["Outputs"]["Arn"]
-    assert arn.endswith(":live")
-    assert invoke(cloud, arn)[0].endswith(":1")
-
-
-def test_accept_inert_resources(cloud: EmbeddedCloud) -> None:
-    resources = {"P": resource("AWS::Pinpoint::Nothing", Name="known")}
-    outputs = {"Ref": {"Value": {"Ref": "P"}}, "Arn": {"Value": {"Fn::GetAtt": ["P", "Arn"]}}}
-    found = create_stack(cloud, {"Resources": resources, "Outputs": outputs})["Outputs"]
-    assert found["Ref"] == "known"
-    assert found["Arn"].startswith("arn:aws:pinpoint:")
-
-
 # Lambda
 
 
@@ -783,7 +330,7 @@ def test_layer_versions_go_with_their_stack(cloud: EmbeddedCloud) -> None:
     )
     stack = create_stack(cloud, {"Resources": {"L": layer}})
     assert name in [each["LayerName"] for each in client.list_layers()["Layers"]]
-    cloud.client("cloudformation").delete_stack(StackName=stack["StackName"])
+    delete_stack(cloud, stack["StackName"])
     assert name not in [each.get("LayerName") for each in client.list_layers()["Layers"]]
 
 

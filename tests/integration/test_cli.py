@@ -162,6 +162,63 @@ def test_paths_may_be_in_s3(lamella: Run, opened: dict[str, Any], model: Path, f
     assert answer["outputs"] == [f"{there}runs/{answer['run_id']}/predictions.csv"]
 
 
+def test_a_run_started_by_hand_and_one_started_here_are_the_same_thing(
+    lamella: Run,
+    opened: dict[str, Any],
+    model: Path,
+    folder: Path,
+    expected: NDArray[np.uint32],
+    tmp_path: Path,
+) -> None:
+    here = json.loads(lamella("run", model, "--input", folder / "samples.npz", "--json").stdout)
+    clients = Clients.connect(opened["environment"])
+    machine, bucket = opened["state_machine_arn"], opened["bucket"]
+    listed = clients.stepfunctions.list_executions(stateMachineArn=machine)["executions"]
+    (execution,) = [item["executionArn"] for item in listed if item["name"] == here["run_id"]]
+    described = clients.stepfunctions.describe_execution(executionArn=execution)
+    summary = json.loads(described["output"])
+    assert summary["run_id"] == here["run_id"]
+    assert summary["categories"] == here["categories"]
+
+    request = json.loads(described["input"]) | {"activations": True, "strategy": "serial"}
+    started = clients.stepfunctions.start_execution(
+        stateMachineArn=machine, name="by-hand", input=json.dumps(request)
+    )
+    out = tmp_path / "out"
+    fetched = lamella("fetch", "by-hand", "--output", out, "--json")
+    assert fetched.returncode == 0, fetched.stderr
+    answer = json.loads(fetched.stdout)
+    assert answer["outputs"] == [str(out / name) for name in ("predictions.csv", "activations.safetensors")]
+    assert np.array_equal(bits(out / "activations.safetensors"), expected)
+
+    runs = json.loads(lamella("runs", "--json").stdout)["runs"]
+    seen = {run["run_id"]: run for run in runs}
+    assert runs[0]["run_id"] == "by-hand"
+    assert seen["by-hand"]["strategy"] == "serial"
+    assert seen["by-hand"]["cost_usd"] == answer["cost_usd"]["total"]
+    assert seen[here["run_id"]]["workers"] == here["workers"]
+    shown = lamella("runs", "--limit", "1").stdout
+    assert "by-hand" in shown
+    assert here["run_id"] not in shown
+    assert started["executionArn"].endswith(":by-hand")
+    assert bucket in request["input"]
+
+
+def test_fetching_a_run_that_is_not_there_or_failed(
+    lamella: Run, opened: dict[str, Any], tmp_path: Path
+) -> None:
+    missing = lamella("fetch", "nobody", "--output", tmp_path)
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr == f"error: stack {opened['stack']} has no run 'nobody': see 'lamella runs'\n"
+    clients = Clients.connect(opened["environment"])
+    clients.stepfunctions.start_execution(
+        stateMachineArn=opened["state_machine_arn"], name="wrong", input='{"model": "s3://x/"}'
+    )
+    failed = lamella("fetch", "wrong", "--output", tmp_path)
+    assert failed.returncode == 2
+    assert "the run's input has no 'input'" in failed.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -20,15 +20,20 @@ from lamella.client import Stack
 from lamella.events import CollectEvent, FinishEvent, PlanEvent, WorkerEvent
 from lamella.layout import RunKeys
 from lamella.runtime import Runtime
+from lamella.states import cleanup
+from lamella.states.cleanup import CleanupProperties, clean_up
 from lamella.states.collect import collect_run
 from lamella.states.finish import finish_run
 from lamella.states.plan import plan_run
 from lamella.states.worker import run_worker
 from tests.integration import batches
+from tests.integration.runs import begin
+from tests.integration.stacks import physical_ids, stack_of
 from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 2
 STATES = ("Plan", "WorkerSmall", "Collect", "Finish")
+FUNCTIONS = (*STATES, "Cleanup")
 # Operations whose action has another name (Service Authorization Reference).
 ACTIONS = {
     "HeadObject": "GetObject",
@@ -36,6 +41,8 @@ ACTIONS = {
     "DeleteObjects": "DeleteObject",
     "PublishBatch": "Publish",
     "DeleteMessageBatch": "DeleteMessage",
+    "ListObjectVersions": "ListBucketVersions",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
 }
 PREFIXES = {"sfn": "states"}
 # What AWS itself does in a function's name, and what no call of ours shows.
@@ -45,6 +52,7 @@ UNSEEN = {
     "xray:PutTraceSegments": "done by the Lambda service",
     "xray:PutTelemetryRecords": "done by the Lambda service",
     "s3:ListBucket": "without it a missing key answers 403, not 404",
+    "s3:DeleteObjectVersion": "asked for where a version is named, even that of a bucket without versions",
 }
 
 
@@ -96,8 +104,25 @@ def resources_of(service: str, params: dict[str, Any]) -> list[str]:
         keys = [item["Key"] for item in params.get("Delete", {}).get("Objects", [])] or [params.get("Key")]
         return [bucket if key is None else f"{bucket}/{key}" for key in keys]
     if service == "sqs":
-        return [f"arn:aws:sqs:us-east-1:123456789012:{params['QueueUrl'].rpartition('/')[2]}"]
-    return [params.get("TopicArn") or params.get("executionArn") or "*"]
+        queue = params.get("QueueUrl", "").rpartition("/")[2]
+        return [f"arn:aws:sqs:us-east-1:123456789012:{queue}" if queue else "*"]
+    named = ("TopicArn", "executionArn", "stateMachineArn", "StackName")
+    return [next((params[name] for name in named if name in params), "*")]
+
+
+def deployed_runtime(cloud: EmbeddedCloud, function: str, patch: pytest.MonkeyPatch) -> tuple[Runtime, Role]:
+    """A deployed function's environment, in this process, and its role, which notes what is called."""
+    environment = cloud.environment()
+    lambda_ = boto3.client("lambda", **connection(environment))
+    found = lambda_.get_function_configuration(FunctionName=function)
+    iam = boto3.client("iam", **connection(environment))
+    role = Role(permissions(iam, found["Role"].rpartition("/")[2]))
+    with patch.context() as scoped:
+        for name, value in (environment | found["Environment"]["Variables"]).items():
+            scoped.setenv(name, value)
+        runtime = Runtime()
+    runtime._session.events.register("before-parameter-build", role.note)
+    return runtime, role
 
 
 class Gang:
@@ -109,18 +134,10 @@ class Gang:
         self.sns = boto3.client("sns", **connection(environment))
         self.roles: dict[str, Role] = {}
         self._runtimes: dict[str, Runtime] = {}
-        lambda_ = boto3.client("lambda", **connection(environment))
-        iam = boto3.client("iam", **connection(environment))
         for name, value in environment.items():
             patch.setenv(name, value)
         for state in STATES:
-            found = lambda_.get_function_configuration(FunctionName=f"{stack.name}-{state}")
-            self.roles[state] = Role(permissions(iam, found["Role"].rpartition("/")[2]))
-            with patch.context() as scoped:
-                for name, value in found["Environment"]["Variables"].items():
-                    scoped.setenv(name, value)
-                self._runtimes[state] = Runtime()
-            self._runtimes[state]._session.events.register("before-parameter-build", self.roles[state].note)
+            self._runtimes[state], self.roles[state] = deployed_runtime(cloud, f"{stack.name}-{state}", patch)
 
     def runtime(self, state: str) -> Runtime:
         """A state's, at the start of an invocation."""
@@ -208,10 +225,31 @@ def roles(
             },
         )
         assert "worker 0 failed: WorkerError: had begun before" in gang.finish(bad, "FAILED")["cause"]
-    return gang.roles
+    return gang.roles | {"Cleanup": cleaned(cloud, small_model, samples)}
 
 
-@pytest.mark.parametrize("state", STATES)
+def cleaned(cloud: EmbeddedCloud, model: Path, samples: str) -> Role:
+    """Cleanup's role, after a stack with a run under way and everything else that it removes."""
+    with stack_of(cloud, "cleaned") as stack, pytest.MonkeyPatch.context() as patch:
+        function = physical_ids(cloud, stack.name)["CleanupFunction"]
+        for name, value in cloud.environment().items():
+            patch.setenv(name, value)
+        runtime, role = deployed_runtime(cloud, function, patch)
+        cloud.client("sqs").create_queue(QueueName="cleaned-run-0123abcd-0")
+        cloud.client("s3").create_multipart_upload(Bucket=stack.bucket, Key="models/half")
+        run = begin(stack, model, samples)
+        stack.files().write(RunKeys(run.run_id).error(0), b"{}")
+        patch.setattr(cleanup, "GOING", ("CREATE",))
+        (described,) = cloud.client("cloudformation").describe_stacks(StackName=stack.name)["Stacks"]
+        runtime.begin(Context())
+        properties = CleanupProperties(
+            StateMachineArn=stack.state_machine_arn, RunQueues="cleaned-run-", KeepData=False
+        )
+        clean_up(described["StackId"], properties, runtime)
+    return role
+
+
+@pytest.mark.parametrize("state", FUNCTIONS)
 def test_a_state_calls_what_its_role_allows(roles: dict[str, Role], state: str) -> None:
     role = roles[state]
 
@@ -219,7 +257,7 @@ def test_a_state_calls_what_its_role_allows(roles: dict[str, Role], state: str) 
     assert [call for call in sorted(role.called) if not role.grants(*call)] == []
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", FUNCTIONS)
 def test_a_role_allows_what_its_state_calls(roles: dict[str, Role], state: str) -> None:
     role = roles[state]
     used = {grant for call in role.called for grant in role.grants(*call)}

@@ -19,7 +19,11 @@ from workflows.state_machine import RENDERED
 
 BUCKET, TOPIC = "${Bucket.Arn}", "${Topic}"
 SLOT_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-slot-*"
+NOTIFICATIONS, MACHINE = "${NotificationTopic}", "${StateMachine}"
 EXECUTIONS = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${Prefix}-inference:*"
+RUN_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-run-*"
+DATA_BUCKET = "arn:${AWS::Partition}:s3:::theirs"
+NETWORK_INTERFACES = "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:*/*"
 WORKERS = ("WorkerSmall", "WorkerMedium", "WorkerLarge")
 
 
@@ -41,6 +45,30 @@ def runs_as_lambda(*functions: str) -> tuple[Grant, Grant]:
     )
 
 
+# Each only where a parameter asks for it.
+THEIR_DATA = (
+    Grant(("s3:GetObject",), (f"{DATA_BUCKET}/*",), "models and inputs in DataBuckets"),
+    Grant(("s3:ListBucket",), (DATA_BUCKET,), "are the model's files there? And missing answers 404"),
+    Grant(("kms:Decrypt",), ("${KmsKeyArns}",), "S3 decrypts objects of DataBuckets in its name"),
+)
+IN_VPC = (
+    Grant(
+        ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"),
+        ("*",),
+        "Lambda asks for these to attach it to VpcSubnetIds (developer guide, configuration-vpc)",
+    ),
+    Grant(
+        (
+            "ec2:CreateNetworkInterface",
+            "ec2:DeleteNetworkInterface",
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:UnassignPrivateIpAddresses",
+        ),
+        (NETWORK_INTERFACES,),
+        "the same",
+    ),
+)
+
 TELL_MISSING = Grant(("s3:ListBucket",), (BUCKET,), "without it a missing key answers 403, not 404")
 
 ALLOWED = {
@@ -48,11 +76,14 @@ ALLOWED = {
         *runs_as_lambda("Plan"),
         Grant(("s3:GetObject",), (f"{BUCKET}/models/*",), "manifest and cut of the model"),
         Grant(("s3:GetObject",), (f"{BUCKET}/inputs/*",), "the samples"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/uploads/*",), "samples that the command line brought along"),
         Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/abort",), "was the run stopped while it was planned?"),
         Grant(("s3:PutObject",), (f"{BUCKET}/runs/*",), "plan, tasks and each worker's samples"),
         Grant(("s3:GetObject", "s3:PutObject"), (f"{BUCKET}/leases/*",), "takes slots"),
         Grant(("s3:ListBucket",), (BUCKET,), "are the model's files there? And missing answers 404"),
         Grant(("lambda:GetAccountSettings",), ("*",), "how many workers can run at once"),
+        *THEIR_DATA,
+        *IN_VPC,
     ),
     "WorkerRole": (
         *runs_as_lambda(*WORKERS),
@@ -63,6 +94,8 @@ ALLOWED = {
         TELL_MISSING,
         Grant(("sns:Publish",), (TOPIC,), "sends activations"),
         Grant(("sqs:ReceiveMessage", "sqs:DeleteMessage"), (SLOT_QUEUES,), "receives activations"),
+        *THEIR_DATA,
+        *IN_VPC,
     ),
     "CollectRole": (
         *runs_as_lambda("Collect"),
@@ -71,6 +104,8 @@ ALLOWED = {
         Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/work/*",), "the workers' parts"),
         Grant(("s3:PutObject",), (f"{BUCKET}/runs/*",), "predictions, activations, and what Finish reads"),
         TELL_MISSING,
+        *THEIR_DATA,
+        *IN_VPC,
     ),
     "FinishRole": (
         *runs_as_lambda("Finish"),
@@ -85,7 +120,40 @@ ALLOWED = {
             "empties the queues of a run that failed",
         ),
         Grant(("states:GetExecutionHistory",), (EXECUTIONS,), "how a worker's function died"),
+        *IN_VPC,
     ),
+    "CleanupRole": (
+        *runs_as_lambda("Cleanup"),
+        Grant(("cloudformation:DescribeStacks",), ("${AWS::StackId}",), "is it the stack that is deleted?"),
+        Grant(("states:ListExecutions",), ("${StateMachine}",), "which runs there are"),
+        Grant(("states:StopExecution",), (EXECUTIONS,), "stops them"),
+        Grant(("s3:PutObject",), (f"{BUCKET}/runs/*/abort",), "has their workers leave"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/errors/*",), "which workers have failed"),
+        Grant(("s3:ListBucket",), (BUCKET,), "which workers have left"),
+        Grant(
+            ("s3:ListBucketVersions", "s3:ListBucketMultipartUploads"), (BUCKET,), "what there is to remove"
+        ),
+        Grant(
+            ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:AbortMultipartUpload"),
+            (f"{BUCKET}/*",),
+            "empties the bucket",
+        ),
+        Grant(("sqs:ListQueues",), ("*",), "which queues runs have left"),
+        Grant(("sqs:DeleteQueue",), (RUN_QUEUES,), "removes them"),
+        *IN_VPC,
+    ),
+    "IntakeRole": (
+        *IN_VPC,
+        *runs_as_lambda("Intake"),
+        Grant(("s3:ListBucket",), (BUCKET,), "which inputs there are, and which marks"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/models/*",), "is the model there that all runs would take?"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/inputs/*",), "which content an upload has by now: its ETag"),
+        Grant(("s3:GetObject", "s3:PutObject"), (f"{BUCKET}/intake/*",), "marks of what was started"),
+        Grant(("states:StartExecution",), (MACHINE,), "starts a run for each input"),
+        Grant(("states:ListExecutions",), (MACHINE,), "how many runs are under way"),
+        Grant(("sns:Publish",), (NOTIFICATIONS,), "Lambda tells there of a start that failed for good"),
+    ),
+    "ScheduleRole": (Grant(("lambda:InvokeFunction",), ("${IntakeFunction.Arn}",), "what it is for"),),
     "StateMachineRole": (
         Grant(
             ("lambda:InvokeFunction",),
@@ -124,12 +192,18 @@ ALLOWED = {
 WILDCARDS = {
     f"{BUCKET}/models/*": "users name their models",
     f"{BUCKET}/inputs/*": "users name their inputs",
+    f"{BUCKET}/uploads/*": "named by the hash of what was uploaded, and as the user's file",
+    f"{BUCKET}/intake/*": "a mark is named after a run, and so after its input",
     f"{BUCKET}/leases/*": "one lease per kind of thing that is leased",
     f"{BUCKET}/runs/*": "a run's name is made when it starts",
     f"{BUCKET}/runs/*/abort": "a run's name is made when it starts",
     f"{BUCKET}/runs/*/plan.json": "a run's name is made when it starts",
     f"{BUCKET}/runs/*/work/*": "a run's name is made when it starts; in it, attempts have numbers",
     f"{BUCKET}/runs/*/errors/*": "a run's name is made when it starts; in it, workers have numbers",
+    f"{BUCKET}/*": "CloudFormation deletes a bucket only when all of it is gone",
+    f"{DATA_BUCKET}/*": "users name their models and inputs",
+    NETWORK_INTERFACES: "Lambda names the interfaces, and wants all (developer guide, configuration-vpc)",
+    RUN_QUEUES: "they are made, and named, for a run",
     SLOT_QUEUES: "a role's policy could not name 149 queues within IAM's 10,240 characters",
     EXECUTIONS: "an execution's name is made when it starts",
 }
@@ -139,6 +213,9 @@ TRUSTED = {
     "WorkerRole": "lambda.amazonaws.com",
     "CollectRole": "lambda.amazonaws.com",
     "FinishRole": "lambda.amazonaws.com",
+    "CleanupRole": "lambda.amazonaws.com",
+    "IntakeRole": "lambda.amazonaws.com",
+    "ScheduleRole": "scheduler.amazonaws.com",
     "StateMachineRole": "states.amazonaws.com",
 }
 
@@ -147,12 +224,17 @@ FROM_OUTSIDE = {
     ("${SlotQueue0.Arn}", "sns.amazonaws.com", "sqs:SendMessage"): "the topic delivers",
     ("${SlotQueue1.Arn}", "sns.amazonaws.com", "sqs:SendMessage"): "the topic delivers",
     ("${FinishFunction}", "events.amazonaws.com", "lambda:InvokeFunction"): "a stopped execution is finished",
+    ("${IntakeFunction}", "events.amazonaws.com", "lambda:InvokeFunction"): "an upload starts a run",
+    ("${NotificationTopic}", "events.amazonaws.com", "sns:Publish"): "the end of a run is told",
+    ("${NotificationTopic}", "cloudwatch.amazonaws.com", "sns:Publish"): "alarms are told",
 }
 
 
 @pytest.fixture(scope="module")
 def resources() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = transformed(parameters={"Slots": "0,1"})["Resources"]
+    found: dict[str, dict[str, Any]] = transformed(parameters={"Slots": "0,1", "DataBuckets": "theirs"})[
+        "Resources"
+    ]
     return found
 
 
@@ -165,6 +247,8 @@ def as_text(value: Any) -> str:
         return f"${{{argument}}}"
     if function == "Fn::GetAtt":
         return f"${{{argument if isinstance(argument, str) else '.'.join(argument)}}}"
+    if function == "Fn::Split":
+        return as_text(argument[1])
     assert function == "Fn::Sub", value
     return str(argument if isinstance(argument, str) else argument[0])
 
@@ -177,22 +261,44 @@ def of_type(resources: dict[str, dict[str, Any]], kind: str) -> dict[str, dict[s
     return {name: item["Properties"] for name, item in resources.items() if item["Type"] == kind}
 
 
+def attached(role: dict[str, Any]) -> list[str]:
+    """The managed policies of a role: the template's own, each where its condition is met."""
+    if "ManagedPolicyArns" not in role:
+        return []
+    _, where, otherwise = role["ManagedPolicyArns"]["Fn::If"]
+    assert otherwise == {"Ref": "AWS::NoValue"}
+    return [arn["Ref"] for arn in where]
+
+
 def documents(resources: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every policy of the template with the role that has it, its own or attached to it."""
     for name, role in of_type(resources, "AWS::IAM::Role").items():
         yield from ((name, policy["PolicyDocument"]) for policy in role["Policies"])
     for policy in of_type(resources, "AWS::IAM::Policy").values():
         yield from ((role["Ref"], policy["PolicyDocument"]) for role in policy["Roles"])
+    for policy_name, policy in of_type(resources, "AWS::IAM::ManagedPolicy").items():
+        for name, role in of_type(resources, "AWS::IAM::Role").items():
+            if policy_name in attached(role):
+                yield name, policy["PolicyDocument"]
 
 
 def given(resources: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
     """Every (role, action, resource) of the template."""
     for name, document in documents(resources):
-        for statement in document["Statement"]:
+        for statement in map(where_it_is_on, document["Statement"]):
             assert set(statement) == {"Sid", "Effect", "Action", "Resource"}
             assert statement["Effect"] == "Allow"
             for action in as_list(statement["Action"]):
                 yield from ((name, action, as_text(each)) for each in as_list(statement["Resource"]))
+
+
+def where_it_is_on(statement: dict[str, Any]) -> dict[str, Any]:
+    """A statement that depends on a condition, as it is where that holds."""
+    if set(statement) != {"Fn::If"}:
+        return statement
+    _, on, off = statement["Fn::If"]
+    assert off == {"Ref": "AWS::NoValue"}
+    return dict(on)
 
 
 def explained() -> Iterator[tuple[str, str, str]]:
@@ -220,17 +326,42 @@ def test_every_permission_is_explained_once(resources: dict[str, dict[str, Any]]
     assert all(grant.reason for grants in ALLOWED.values() for grant in grants)
 
 
-def test_no_managed_policy_gives_more(
-    resources: dict[str, dict[str, Any]],
-) -> None:
+def test_nothing_else_gives_more(resources: dict[str, dict[str, Any]]) -> None:
+    """No policy of AWS's, and no kind that `documents` does not read."""
     for name, item in resources.items():
-        assert item["Type"] not in {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"}, (
-            name
-        )
+        assert item["Type"] not in {"AWS::IAM::RolePolicy", "AWS::IAM::UserPolicy"}, name
     for role in of_type(resources, "AWS::IAM::Role").values():
-        assert "ManagedPolicyArns" not in role
+        assert set(attached(role)) <= set(of_type(resources, "AWS::IAM::ManagedPolicy"))
+    for policy in of_type(resources, "AWS::IAM::ManagedPolicy").values():
+        assert not {"Roles", "Users", "Groups"} & set(policy)
     for function in of_type(resources, "AWS::Lambda::Function").values():
         assert function["Role"]["Fn::GetAtt"][0] in ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition"),
+    [("AWS::IAM::Policy", {"HasDataBuckets", "HasKmsKeys"}), ("AWS::IAM::ManagedPolicy", {"InVpc"})],
+)
+def test_what_a_parameter_asks_for_is_given_only_then(
+    resources: dict[str, dict[str, Any]], kind: str, condition: set[str]
+) -> None:
+    found = {item["Condition"] for item in resources.values() if item["Type"] == kind}
+
+    assert found == condition
+
+
+def test_buckets_of_others_are_only_read() -> None:
+    actions = {action for _, action, resource in explained() if resource.startswith(DATA_BUCKET)}
+
+    assert actions == {"s3:GetObject", "s3:ListBucket"}
+
+
+def test_no_function_can_make_its_log_group_again(resources: dict[str, dict[str, Any]]) -> None:
+    """A group that the stack has deleted stays deleted, whatever a function still logs."""
+    actions = {action for _, action, _ in given(resources)}
+
+    assert "logs:PutLogEvents" in actions
+    assert "logs:CreateLogGroup" not in actions
 
 
 def test_no_action_has_a_wildcard(resources: dict[str, dict[str, Any]]) -> None:
@@ -252,7 +383,7 @@ def test_each_role_is_assumed_by_one_service(resources: dict[str, dict[str, Any]
         (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Action"] == "sts:AssumeRole"
         trusted[name] = statement["Principal"]["Service"]
-        if trusted[name] == "states.amazonaws.com":
+        if trusted[name] in {"states.amazonaws.com", "scheduler.amazonaws.com"}:
             assert statement["Condition"] == {
                 "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
             }
@@ -270,9 +401,11 @@ def test_only_aws_services_are_let_in_and_from_one_source_each(
             assert properties["SourceArn"]
             function = as_text(properties["FunctionName"])
             found.add((function, properties["Principal"], properties["Action"]))
-        for statement in properties.get("PolicyDocument", {}).get("Statement", []):
+        of_a_role = item["Type"].startswith("AWS::IAM::")
+        statements = [] if of_a_role else properties.get("PolicyDocument", {}).get("Statement", [])
+        for statement in map(where_it_is_on, statements):
             if statement["Effect"] == "Allow":
-                assert statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+                assert statement["Condition"]["ArnEquals"]["aws:SourceArn"], item["Type"]
                 principal = statement["Principal"]["Service"]
                 found.add((as_text(statement["Resource"]), principal, statement["Action"]))
 

@@ -18,7 +18,7 @@ RUNTIME = f"python3.{sys.version_info.minor}"
 USE = """
 import boto3, numpy, pydantic, safetensors.numpy, scipy.sparse, aws_lambda_powertools
 from numpy import *
-for service in ("lambda", "s3", "sns", "sqs", "stepfunctions", "sts"):
+for service in ("cloudformation", "lambda", "s3", "sns", "sqs", "stepfunctions", "sts"):
     boto3.client(service, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
 print(numpy.__file__)
 """
@@ -69,7 +69,7 @@ def test_tests_stubs_and_other_services_are_left_out(artifacts: Path) -> None:
     services = {path.name for path in (site / "botocore" / "data").iterdir() if path.is_dir()}
 
     assert "ec2" not in services
-    assert {"lambda", "s3", "sns", "sqs", "stepfunctions"} <= services
+    assert {"cloudformation", "lambda", "s3", "sns", "sqs", "stepfunctions"} <= services
     assert not list(site.rglob("*.pyi"))
     assert not list(site.rglob("__pycache__"))
     assert not list(site.glob("scipy/**/tests"))

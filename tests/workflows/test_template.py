@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lamella.config import Config
+from lamella.events import LookEvent, UploadEvent, parse_intake_event
+from lamella.layout import INPUTS
 from workflows.lint_template import findings, transformed
 
 ROOT = Path(__file__).resolve().parents[2]
 STATES = ("Plan", "WorkerSmall", "WorkerMedium", "WorkerLarge", "Collect", "Finish")
+FUNCTIONS = (*STATES, "Cleanup", "Intake")
 PREFIX = {"Fn::If": ["HasNamePrefix", {"Ref": "NamePrefix"}, {"Ref": "AWS::StackName"}]}
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 # Resource types that CloudFormation can't tag.
 UNTAGGED = {
+    "AWS::CloudWatch::Dashboard",
+    "AWS::IAM::ManagedPolicy",
+    "AWS::IAM::Policy",
+    "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::LayerVersion",
     "AWS::Lambda::Permission",
     "AWS::S3::BucketPolicy",
     "AWS::SNS::Subscription",
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
+    "Custom::Cleanup",
+    "AWS::Scheduler::Schedule",
+}
+
+# What a stack has only where a parameter asks for it.
+CONDITIONAL = {
+    "CostAlarm": "HasAlarms",
+    "DataBucketnonePolicy": "HasDataBuckets",
+    "FailedRunsAlarm": "HasAlarms",
+    "IntakeFunction": "StartsByItself",
+    "IntakeInvokeConfig": "StartsByItself",
+    "IntakeLogGroup": "StartsByItself",
+    "IntakeRole": "StartsByItself",
+    "KeysPolicy": "HasKmsKeys",
+    "NetworkPolicy": "InVpc",
+    "NotificationRule": "Notifies",
+    "NotificationSubscription": "NotifiesByEmail",
+    "NotificationTopic": "Notifies",
+    "NotificationTopicPolicy": "Notifies",
+    "RunsDashboard": "HasDashboard",
+    "Schedule": "StartsOnSchedule",
+    "ScheduleRole": "StartsOnSchedule",
+    "UploadRule": "StartsOnUpload",
+    "UploadRulePermission": "StartsOnUpload",
 }
 
 
@@ -57,7 +90,7 @@ def test_there_is_one_function_per_state_and_three_sizes_of_worker(
 ) -> None:
     functions = of_type(resources, "AWS::Lambda::Function")
 
-    assert set(functions) == {f"{state}Function" for state in STATES}
+    assert set(functions) == {f"{name}Function" for name in FUNCTIONS}
     assert [functions[f"{state}Function"]["MemorySize"] for state in STATES[1:4]] == [
         1024,
         1769,
@@ -85,14 +118,16 @@ def test_every_state_has_a_role_of_its_own(resources: dict[str, dict[str, Any]])
         "WorkerLargeFunction": "WorkerRole",
         "CollectFunction": "CollectRole",
         "FinishFunction": "FinishRole",
+        "CleanupFunction": "CleanupRole",
+        "IntakeFunction": "IntakeRole",
     }
-    assert set(of_type(resources, "AWS::IAM::Role")) == {*roles.values(), "StateMachineRole"}
+    others = {"StateMachineRole", "ScheduleRole"}
+    assert set(of_type(resources, "AWS::IAM::Role")) == {*roles.values(), *others}
 
 
 def test_every_role_takes_the_permissions_boundary(resources: dict[str, dict[str, Any]]) -> None:
     for role in of_type(resources, "AWS::IAM::Role").values():
         assert role["PermissionsBoundary"]["Fn::If"][0] == "HasPermissionsBoundary"
-        assert "ManagedPolicyArns" not in role
 
 
 def test_every_function_logs_json_to_a_group_of_its_own_that_forgets(
@@ -173,14 +208,20 @@ def test_a_queue_is_found_by_its_slot_number(resources: dict[str, dict[str, Any]
     assert url[1] == {"Prefix": PREFIX}
 
 
-def test_the_bucket_is_private_encrypted_and_outlives_the_stack(resources: dict[str, dict[str, Any]]) -> None:
+def test_the_bucket_is_private_and_encrypted_and_outlives_the_stack_only_where_it_is_asked_to(
+    resources: dict[str, dict[str, Any]],
+) -> None:
     bucket = resources["Bucket"]["Properties"]
 
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert "AES256" in json.dumps(bucket["BucketEncryption"])
-    assert resources["Bucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
+    for name in ("Bucket", "BucketPolicy"):
+        assert resources[name]["DeletionPolicy"] == {
+            "Fn::If": ["KeepsData", "RetainExceptOnCreate", "Delete"]
+        }
     expiring = [rule for rule in bucket["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
-    assert [rule["Prefix"] for rule in expiring] == ["runs/"]
+    # Models and inputs are the user's; leases and the marks of inputs that were started have to stay.
+    assert [rule["Prefix"] for rule in expiring] == ["runs/", "uploads/"]
     (deny,) = resources["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
@@ -212,10 +253,15 @@ def test_as_many_slots_as_the_parameter_takes_fit_a_stack() -> None:
     assert len(most["Resources"]) <= 500
 
 
-def test_nothing_idle_is_billed_but_storage(resources: dict[str, dict[str, Any]]) -> None:
+def test_nothing_idle_is_billed_but_storage_unless_a_parameter_asks_for_it(
+    template: dict[str, Any], resources: dict[str, dict[str, Any]]
+) -> None:
     free = {
         "AWS::Events::Rule",
+        "AWS::IAM::ManagedPolicy",
+        "AWS::IAM::Policy",
         "AWS::IAM::Role",
+        "AWS::Lambda::EventInvokeConfig",
         "AWS::Lambda::Function",
         "AWS::Lambda::LayerVersion",
         "AWS::Lambda::Permission",
@@ -227,13 +273,215 @@ def test_nothing_idle_is_billed_but_storage(resources: dict[str, dict[str, Any]]
         "AWS::SNS::TopicPolicy",
         "AWS::SQS::Queue",
         "AWS::SQS::QueuePolicy",
+        "AWS::Scheduler::Schedule",
         "AWS::StepFunctions::StateMachine",
+        "Custom::Cleanup",
     }
+    billed = {"AWS::CloudWatch::Alarm": "Alarms", "AWS::CloudWatch::Dashboard": "Dashboard"}
 
-    assert {resource["Type"] for resource in resources.values()} <= free
+    assert {resource["Type"] for resource in resources.values()} == free | set(billed)
+    for resource in resources.values():
+        if resource["Type"] in billed:
+            parameter = billed[resource["Type"]]
+            assert resource["Condition"] == f"Has{parameter}"
+            assert template["Conditions"][f"Has{parameter}"] == {"Fn::Equals": [{"Ref": parameter}, "true"]}
+            assert template["Parameters"][parameter]["Default"] == "false"
 
 
 def test_the_version_is_the_package_s(template: dict[str, Any]) -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
     assert f'version = "{template["Outputs"]["Version"]["Value"]}"' in project
+
+
+def test_what_is_off_by_default_is_not_there(template: dict[str, Any]) -> None:
+    conditional = {
+        name: item["Condition"] for name, item in template["Resources"].items() if "Condition" in item
+    }
+    defaults = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
+
+    assert conditional == CONDITIONAL
+    assert defaults["ScheduleExpression"] == defaults["NotificationEmail"] == defaults["AutoModel"] == ""
+    assert defaults["StartOnUpload"] == defaults["Notifications"] == "false"
+    notification = template["Resources"]["Bucket"]["Properties"]["NotificationConfiguration"]["Fn::If"]
+    assert notification[0] == "StartsOnUpload"
+    assert notification[2] == {"Ref": "AWS::NoValue"}
+    assert template["Outputs"]["NotificationTopicArn"]["Condition"] == "Notifies"
+
+
+@pytest.mark.parametrize(
+    ("given", "broken"),
+    [
+        ({}, None),
+        ({"ScheduleExpression": "rate(1 day)"}, "WhatStartsByItselfHasAModel"),
+        ({"StartOnUpload": "true"}, "WhatStartsByItselfHasAModel"),
+        ({"StartOnUpload": "true", "AutoModel": "s3://b/models/m/"}, None),
+        ({"ScheduleExpression": "rate(1 day)", "AutoModel": "s3://b/models/m/"}, None),
+        ({"Notifications": "true"}, None),
+        ({"NotificationEmail": "a@b.c"}, "WhoIsNotifiedHasATopic"),
+        ({"NotificationEmail": "a@b.c", "Notifications": "true"}, None),
+        ({"VpcSubnetIds": "subnet-1"}, "SubnetsWithSecurityGroups"),
+        ({"VpcSecurityGroupIds": "sg-1"}, "SubnetsWithSecurityGroups"),
+        ({"VpcSubnetIds": "subnet-1,subnet-2", "VpcSecurityGroupIds": "sg-1"}, None),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_refused(
+    template: dict[str, Any], given: dict[str, str], broken: str | None
+) -> None:
+    values = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | given
+
+    def holds(node: Any) -> Any:
+        if not isinstance(node, dict):
+            return node
+        ((function, argument),) = node.items()
+        if function == "Ref":
+            return values[argument]
+        found = [holds(each) for each in argument]
+        if function == "Fn::Equals":
+            return found[0] == found[1]
+        return {
+            "Fn::Not": lambda: not found[0],
+            "Fn::Or": lambda: any(found),
+            "Fn::And": lambda: all(found),
+        }[function]()
+
+    failed = [
+        name
+        for name, rule in template["Rules"].items()
+        if holds(rule.get("RuleCondition", True))
+        and not all(holds(each["Assert"]) for each in rule["Assertions"])
+    ]
+
+    assert failed == ([broken] if broken else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("AutoModel", ["", "s3://bucket/models/m/"], ["models/m", "s3://bucket"]),
+        ("AutoOptions", ["{}", '{"strategy": "serial"}'], ["", "[]", "serial"]),
+        (
+            "ScheduleExpression",
+            ["", "rate(1 day)", "cron(0 6 * * ? *)", "at(2027-01-01T06:00:00)"],
+            ["daily", "0 6 * * *"],
+        ),
+        ("ScheduleTimezone", ["UTC", "Europe/Berlin", "Etc/GMT+3"], ["", "my time"]),
+        (
+            "SchedulePrefix",
+            ["inputs/", "inputs/day=1/new/"],
+            ["", "runs/", "inputs", "inputs/a", 'inputs/"/', "inputs//"],
+        ),
+        ("NotificationEmail", ["", "a@b.example"], ["nobody", "a b@c"]),
+        ("DataBuckets", ["none", "my.bucket-1"], ["", "My", "a/b", "*"]),
+        ("KmsKeyArns", ["", f"{KEY}", f"{KEY},{KEY}"], ["*", f"{KEY}, {KEY}", KEY.replace("key/", "alias/")]),
+        ("AlarmTopicArn", ["", "arn:aws:sns:eu-west-1:123456789012:ops"], ["ops"]),
+        ("VpcSubnetIds", ["", "subnet-0a1b", "subnet-0a1b,subnet-2"], ["sg-1", "subnet-1, subnet-2"]),
+        ("VpcSecurityGroupIds", ["", "sg-0a1b", "sg-1,sg-2"], ["subnet-1", "sg-1,"]),
+    ],
+)
+def test_parameters_take_what_they_should(
+    template: dict[str, Any], name: str, good: list[str], bad: list[str]
+) -> None:
+    pattern = template["Parameters"][name]["AllowedPattern"]
+
+    assert [value for value in good if not re.search(pattern, value)] == []
+    assert [value for value in bad if re.search(pattern, value)] == []
+    assert template["Parameters"][name]["Default"] in good
+
+
+def test_uploads_below_inputs_alone_reach_intake(resources: dict[str, dict[str, Any]]) -> None:
+    rule = resources["UploadRule"]["Properties"]
+
+    assert rule["EventPattern"]["detail"] == {
+        "bucket": {"name": [{"Ref": "Bucket"}]},
+        "object": {"key": [{"prefix": INPUTS}]},
+    }
+    assert resources["UploadRulePermission"]["Properties"]["SourceArn"] == {
+        "Fn::GetAtt": ["UploadRule", "Arn"]
+    }
+    event = rule["Targets"][0]["InputTransformer"]["InputTemplate"]
+    filled = event.replace("<bucket>", '"b"').replace("<key>", json.dumps('inputs/"a".npy'))
+    assert parse_intake_event(json.loads(filled)) == UploadEvent(bucket="b", key='inputs/"a".npy')
+
+
+def test_the_schedule_s_event_is_one_that_intake_takes(resources: dict[str, dict[str, Any]]) -> None:
+    target = resources["Schedule"]["Properties"]["Target"]
+    given = target["Input"]["Fn::Sub"].replace("${SchedulePrefix}", "inputs/day/")
+
+    assert parse_intake_event(json.loads(given)) == LookEvent(prefix="inputs/day/")
+    assert target["Arn"] == {"Fn::GetAtt": ["IntakeFunction", "Arn"]}
+
+
+def test_nothing_of_lamella_may_write_below_inputs(resources: dict[str, dict[str, Any]]) -> None:
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        for policy in role["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                if "s3:PutObject" in json.dumps(statement):
+                    assert "/inputs/*" not in json.dumps(statement), name
+
+
+def test_every_parameter_is_in_a_group_and_in_the_readme(template: dict[str, Any]) -> None:
+    interface = template["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert sorted(grouped) == sorted(template["Parameters"])
+    assert set(interface["ParameterLabels"]) == set(template["Parameters"])
+    assert [name for name in template["Parameters"] if f"`{name}`" not in readme] == []
+
+
+NAMES = {
+    "AlarmName",
+    "BucketName",
+    "DashboardName",
+    "FunctionName",
+    "LayerName",
+    "LogGroupName",
+    "Name",
+    "PolicyName",
+    "QueueName",
+    "RoleName",
+    "StateMachineName",
+    "TopicName",
+}
+
+
+def test_every_name_that_is_given_begins_with_the_prefix(resources: dict[str, dict[str, Any]]) -> None:
+    """Two stacks in one account and region share none."""
+    # Names inside a role, or of another resource.
+    others = {"AWS::IAM::Policy", "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Permission"}
+    given = [
+        (logical, resource["Properties"][name])
+        for logical, resource in resources.items()
+        if resource["Type"] not in others
+        for name in NAMES & set(resource["Properties"])
+    ]
+
+    known = {"StateMachine", "SlotQueue0", "PlanFunction", "Schedule", "CostAlarm", "RunsDashboard"}
+    assert known <= {logical for logical, _ in given}
+    for logical, name in given:
+        text, names = name["Fn::Sub"]
+        assert re.match(r"(/aws/[\w/]+/)?\$\{Prefix\}-", text), logical
+        # SAM has put the parameter's value into some.
+        condition, _, otherwise = names["Prefix"]["Fn::If"]
+        assert (condition, otherwise) == ("HasNamePrefix", {"Ref": "AWS::StackName"}), logical
+
+
+def test_a_dashboard_has_a_name_of_its_own_in_every_region(resources: dict[str, dict[str, Any]]) -> None:
+    """An account's dashboards are the same in all regions."""
+    text, _ = resources["RunsDashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
+
+    assert text == "${Prefix}-${AWS::Region}"
+
+
+def test_functions_are_attached_to_subnets_only_where_there_are_some(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    for function in of_type(resources, "AWS::Lambda::Function").values():
+        condition, attached, otherwise = function["VpcConfig"]["Fn::If"]
+        assert (condition, otherwise) == ("InVpc", {"Ref": "AWS::NoValue"})
+        assert set(attached) == {"SubnetIds", "SecurityGroupIds"}
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        is_lambda_s = "lambda.amazonaws.com" in json.dumps(role["AssumeRolePolicyDocument"])
+        assert ("ManagedPolicyArns" in role) == is_lambda_s, name

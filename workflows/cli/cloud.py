@@ -16,7 +16,7 @@ from workflows.embedded_cloud.launcher import EmbeddedCloud
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STACK_NAME = "lamella"
-_CACHE = CHECKOUT / "build" / "embedded_cloud"
+CACHE = CHECKOUT / "build" / "embedded_cloud"
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -56,30 +56,52 @@ def deployed_cloud(
     CloudError
         If it does not start, or the template does not deploy.
     """
-    template = template_path()
+    template_path()
     output.say("starting the embedded cloud")
     with _told():
-        cloud = EmbeddedCloud.start(state_dir, port, cache_dir=_CACHE)
+        cloud = EmbeddedCloud.start(state_dir, port, cache_dir=CACHE)
     try:
         output.say("deploying template.yaml (the first time, this builds the Lambda layer)")
-        # The SAM translator takes half a second to import.
-        from workflows.embedded_cloud.deploy import deploy
-
-        with _told("template.yaml did not deploy to the embedded cloud: "):
-            outputs = deploy(
-                cloud.endpoint_url,
-                template,
-                STACK_NAME,
-                _parameters() | dict(parameters or {}),
-                cache_dir=_CACHE,
-            )
-        yield cloud, Stack.of_outputs(STACK_NAME, outputs, Clients.connect(cloud.environment()))
+        yield cloud, deploy_stack(cloud, STACK_NAME, parameters)
     finally:
         cloud.stop()
 
 
-def _parameters() -> dict[str, str]:
-    """The template's parameters: functions run here, under the Python that runs this."""
+def deploy_stack(cloud: EmbeddedCloud, name: str, parameters: Mapping[str, str] | None = None) -> Stack:
+    """Deploy the template to a running cloud, or update the stack of that name.
+
+    Parameters
+    ----------
+    parameters
+        Of the template, other than its defaults.
+
+    Raises
+    ------
+    CloudError
+        If the template does not deploy.
+    """
+    # The SAM translator takes half a second to import.
+    from workflows.embedded_cloud.deploy import deploy
+
+    with _told("template.yaml did not deploy to the embedded cloud: "):
+        outputs = deploy(
+            cloud.endpoint_url,
+            template_path(),
+            name,
+            local_parameters() | dict(parameters or {}),
+            cache_dir=CACHE,
+        )
+    return Stack.of_outputs(name, outputs, Clients.connect(cloud.environment()))
+
+
+def local_parameters() -> dict[str, str]:
+    """The template's parameters: functions run here, under the Python that runs this.
+
+    Raises
+    ------
+    InputError
+        If Lambda has no such processor.
+    """
     machine = platform.machine().lower()
     if machine not in _ARCHITECTURES:
         raise InputError(f"Lambda has no architecture like this machine's ({machine}): use x86_64 or arm64")

@@ -10,12 +10,11 @@ from typing import Annotated
 import typer
 
 from lamella.client import Clients, Stack
-from lamella.errors import InputError
 from lamella.events import CHANNELS, STRATEGIES, RunRequest
 from workflows.cli import preflight, tables
 from workflows.cli.cloud import CHECKOUT, deployed_cloud
 from workflows.cli.console import Output
-from workflows.cli.runs import place_input, place_model, run_to_end
+from workflows.cli.runs import check_destination, place_input, place_model, run_to_end
 from workflows.cli.state import find_open
 
 
@@ -58,7 +57,7 @@ def run(
     manifest = preflight.check_model(model, known)
     found = preflight.check_input(input, manifest.features, samples, known)
     preflight.check_plan(manifest, found, strategy, workers, known.slots if known else None)
-    _check_destination(output)
+    check_destination(output)
     is_local = local or stack is None
     with _stack(known, shown) as target:
         request = RunRequest(
@@ -96,8 +95,3 @@ def _stack(known: Stack | None, output: Output) -> Iterator[Stack]:
         return
     with deployed_cloud(output) as (_, stack):
         yield stack
-
-
-def _check_destination(output: Path | None) -> None:
-    if output is not None and output.exists() and not output.is_dir():
-        raise InputError(f"--output {output} is a file: name a folder")

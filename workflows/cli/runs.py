@@ -8,7 +8,7 @@ from typing import Any
 
 from lamella import client
 from lamella.client import RunHandle, Stack
-from lamella.errors import LamellaError
+from lamella.errors import InputError, LamellaError
 from lamella.events import RunRequest
 from lamella.manifest import Manifest
 from workflows.cli.console import Output
@@ -61,20 +61,48 @@ def run_to_end(
         As `lamella.client.summary` and `lamella.client.fetch`.
     """
     handle = client.new_run(stack)
-    progress = RunProgress(f"run {handle.run_id}")
     try:
         client.start(handle, request)
         output.say(f"run {handle.run_id} started")
-        with shown(progress, output):
-            client.watch(
-                handle,
-                progress.apply if output.live else None,
-                poll_s=_LOCAL_POLL_S if local else _POLL_S,
-                progress_s=_LOCAL_PROGRESS_S if local else _PROGRESS_S,
-            )
+        watch_run(handle, output, local=local)
     except KeyboardInterrupt:
         _stop_quietly(handle)
         raise
+    return FinishedRun(handle, answer_of(handle, destination))
+
+
+def watch_run(handle: RunHandle, output: Output, *, local: bool) -> None:
+    """Wait for a run's end, showing its progress."""
+    progress = RunProgress(f"run {handle.run_id}")
+    with shown(progress, output):
+        client.watch(
+            handle,
+            progress.apply if output.live else None,
+            poll_s=_LOCAL_POLL_S if local else _POLL_S,
+            progress_s=_LOCAL_PROGRESS_S if local else _PROGRESS_S,
+        )
+
+
+def check_destination(output: Path | None) -> None:
+    """Refuse to download into a file.
+
+    Raises
+    ------
+    InputError
+        If it is one.
+    """
+    if output is not None and output.exists() and not output.is_dir():
+        raise InputError(f"--output {output} is a file: name a folder")
+
+
+def answer_of(handle: RunHandle, destination: Path | None) -> dict[str, Any]:
+    """What a run that has ended answered, with ``outputs``: where its files are.
+
+    Raises
+    ------
+    LamellaError
+        As `lamella.client.summary` and `lamella.client.fetch`.
+    """
     answer = dict(client.summary(handle))
     if destination is not None:
         answer["outputs"] = [str(path) for path in client.fetch(handle, destination)]
@@ -82,7 +110,7 @@ def run_to_end(
         answer["outputs"] = [answer[name] for name in ("predictions", "activations") if answer.get(name)]
     for name in ("predictions", "activations"):
         answer.pop(name, None)
-    return FinishedRun(handle, answer)
+    return answer
 
 
 def _stop_quietly(handle: RunHandle) -> None:

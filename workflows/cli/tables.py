@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
+
+from lamella.history import PastRun
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -51,6 +54,29 @@ def run_table(answer: Mapping[str, Any]) -> Table:
         ("cost", f"{usd(cost['total'])}  ({_cost_parts(cost)})"),
     ]
     return pairs(f"run {answer['run_id']}", rows)
+
+
+def runs_table(runs: Sequence[PastRun]) -> Table:
+    """Runs, one a line; times are this machine's."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    for name in ("status", "started"):
+        table.add_column(name)
+    table.add_column("seconds", justify="right")
+    table.add_column("strategy")
+    for name in ("workers", "cost"):
+        table.add_column(name, justify="right")
+    for run in runs:
+        table.add_row(
+            Text(run.run_id),
+            run.status,
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started_s)),
+            f"{run.seconds:,.1f}" if run.seconds is not None else "",
+            run.strategy or "",
+            f"{run.workers:,}" if run.workers is not None else "",
+            usd(run.cost_usd) if run.cost_usd is not None else "",
+        )
+    return table
 
 
 def usage_table(usage: Mapping[str, Mapping[str, float]]) -> Table:

@@ -13,8 +13,8 @@ from workflows.embedded_cloud.errors import EmbeddedCloudError
 from workflows.embedded_cloud.launcher import client_for
 
 ARTIFACT_BUCKET = "embedded-cloud-artifacts"
-_POLL_S = 0.1
-_WAIT_S = 120.0
+_POLL_S = 0.03
+_WAIT_S = 3600.0
 
 
 def deploy(
@@ -61,9 +61,9 @@ def deploy(
         ],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
     }
-    existing = _describe(cloudformation, stack_name)
+    existing = _settled(cloudformation, stack_name)
     if existing is not None and existing["StackStatus"] == "ROLLBACK_COMPLETE":
-        cloudformation.delete_stack(StackName=stack_name)
+        delete(endpoint_url, stack_name)
         existing = None
     try:
         if existing is None:
@@ -87,8 +87,11 @@ def delete(endpoint_url: str, stack_name: str) -> None:
         If a resource of the stack cannot be deleted.
     """
     cloudformation = client_for(endpoint_url, "cloudformation")
-    cloudformation.delete_stack(StackName=stack_name)
-    stack = _describe(cloudformation, stack_name)
+    try:
+        cloudformation.delete_stack(StackName=stack_name)
+    except ClientError as error:
+        raise EmbeddedCloudError(error.response["Error"]["Message"]) from error
+    stack = _settled(cloudformation, stack_name)
     if stack is not None:
         raise EmbeddedCloudError(f"Stack {stack_name} cannot be deleted: {stack.get('StackStatusReason')}")
 
@@ -115,21 +118,29 @@ def _describe(cloudformation: Any, stack_name: str) -> dict[str, Any] | None:
     return stack
 
 
-def _wait(cloudformation: Any, stack_name: str) -> dict[str, Any]:
+def _settled(cloudformation: Any, stack_name: str) -> dict[str, Any] | None:
+    """Describe the stack when nothing is under way on it; None if there is none."""
     deadline = time.monotonic() + _WAIT_S
     while time.monotonic() < deadline:
         stack = _describe(cloudformation, stack_name)
-        if stack is None:
-            raise EmbeddedCloudError(f"Stack {stack_name} is gone")
-        status = stack["StackStatus"]
-        if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        if stack is None or not stack["StackStatus"].endswith("IN_PROGRESS"):
             return stack
-        if not status.endswith("IN_PROGRESS"):
-            raise EmbeddedCloudError(
-                f"Stack {stack_name}: {status}: {_reason(cloudformation, stack_name, stack)}"
-            )
+        if stack["StackStatus"] == "REVIEW_IN_PROGRESS":
+            return stack
         time.sleep(_POLL_S)
     raise EmbeddedCloudError(f"Stack {stack_name} was not ready within {_WAIT_S:.0f} s")
+
+
+def _wait(cloudformation: Any, stack_name: str) -> dict[str, Any]:
+    stack = _settled(cloudformation, stack_name)
+    if stack is None:
+        raise EmbeddedCloudError(f"Stack {stack_name} is gone")
+    status = stack["StackStatus"]
+    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        raise EmbeddedCloudError(
+            f"Stack {stack_name}: {status}: {_reason(cloudformation, stack_name, stack)}"
+        )
+    return stack
 
 
 def _reason(cloudformation: Any, stack_name: str, stack: Mapping[str, Any]) -> str:

@@ -11,7 +11,10 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +24,8 @@ from botocore.config import Config
 
 from workflows.embedded_cloud.errors import EmbeddedCloudError
 
+CLOCK_PATH = "/_embedded/clock"
+EMAIL_LOG = "emails.jsonl"
 REGION = "us-east-1"
 _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
@@ -155,6 +160,40 @@ class EmbeddedCloud:
             if key not in self._clients:
                 self._clients[key] = client_for(self.endpoint_url, service, **config)
             return self._clients[key]
+
+    def now(self) -> datetime:
+        """The time by the cloud's clock."""
+        return self._clock(None)
+
+    def advance(self, seconds: float) -> datetime:
+        """Move the cloud's clock forward, which schedules follow, and return its time.
+
+        When it returns, everything that has become due was sent to its target, each due time once.
+
+        Raises
+        ------
+        EmbeddedCloudError
+            If the clock cannot be moved by that.
+        """
+        return self._clock(json.dumps({"advance_s": seconds}).encode())
+
+    def emails(self) -> list[dict[str, Any]]:
+        """Return what topics would have mailed to e-mail subscriptions, oldest first; nothing is mailed.
+
+        Each has to, subject, message, topic_arn and confirmed, as ``emails.jsonl`` in :attr:`log_dir` has it:
+        :class:`workflows.embedded_cloud.patches.sns_email.EmailLog`.
+        """
+        file = self.log_dir / EMAIL_LOG
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def _clock(self, body: bytes | None) -> datetime:
+        request = urllib.request.Request(self.endpoint_url + CLOCK_PATH, body)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request) as answer:  # noqa: S310
+                return datetime.fromisoformat(json.load(answer)["now"])
+        except urllib.error.HTTPError as error:
+            raise EmbeddedCloudError(json.load(error)["message"]) from error
 
     def __enter__(self) -> EmbeddedCloud:
         return self

@@ -14,35 +14,57 @@ import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer
 
+from workflows.embedded_cloud.clock import Clock, ClockApi
 from workflows.embedded_cloud.cloudwatch import cloudwatch_sink
 from workflows.embedded_cloud.code_store import CodeStore
+from workflows.embedded_cloud.event_bus import EventBus
+from workflows.embedded_cloud.event_targets import EventTargets
 from workflows.embedded_cloud.lambda_api import LambdaApi, StartResponse
 from workflows.embedded_cloud.lambda_functions import LambdaFunctions
 from workflows.embedded_cloud.lambda_service import LambdaService
 from workflows.embedded_cloud.messaging_api import MessagingApi
 from workflows.embedded_cloud.patches.apply import apply_all
 from workflows.embedded_cloud.patches.context import CloudContext
+from workflows.embedded_cloud.scheduler import Scheduler
+from workflows.embedded_cloud.stacks.response_inbox import ResponseInbox
 
 DEFAULT_CONCURRENCY = 1000
 LISTEN_BACKLOG = 1024
 
 
-class CloudApplication:
-    """WSGI: the Lambda operations of our own, everything else to moto."""
+class OwnApi(Protocol):
+    """Answers some requests itself."""
 
-    def __init__(self, lambda_api: LambdaApi) -> None:
-        self._lambda_api = lambda_api
+    def takes(self, environ: dict[str, Any]) -> bool:
+        """Whether a request is one of those."""
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one of them."""
+
+
+class CloudApplication:
+    """WSGI: what is of our own, everything else to moto.
+
+    Parameters
+    ----------
+    own
+        Each is asked whether a request is its.
+    """
+
+    def __init__(self, *own: OwnApi) -> None:
+        self._own = own
         self._rest = MessagingApi(DomainDispatcherApplication(create_backend_app))
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        if self._lambda_api.takes(environ):
-            return self._lambda_api(environ, start_response)
+        for api in self._own:
+            if api.takes(environ):
+                return api(environ, start_response)
         return self._rest(environ, start_response)
 
 
@@ -95,8 +117,21 @@ class CloudServer:
             endpoint_url, state_directory, self.log_directory, cloudwatch_sink(), concurrency
         )
         functions = LambdaFunctions(self._lambda, CodeStore(cache_directory), state_directory / "runtimes")
-        apply_all(CloudContext(endpoint_url, functions), without=without_patches)
-        self._server.app = CloudApplication(LambdaApi(functions))
+        self._scheduler = Scheduler(Clock())
+        inbox = ResponseInbox(endpoint_url)
+        context = CloudContext(
+            endpoint_url,
+            self.log_directory,
+            functions,
+            self._scheduler,
+            EventTargets(functions, self._scheduler),
+            EventBus(),
+            inbox,
+        )
+        apply_all(context, without=without_patches)
+        clock_api = ClockApi(self._scheduler.clock, self._scheduler.advance)
+        self._server.app = CloudApplication(LambdaApi(functions), clock_api, inbox)
+        self._scheduler.start()
         self._stopping = threading.Lock()
 
     def serve(self) -> None:
@@ -105,6 +140,7 @@ class CloudServer:
             self._server.serve_forever(poll_interval=0.1)
         finally:
             self._server.server_close()
+            self._scheduler.close()
             self._lambda.close()
 
     def stop(self) -> None:

@@ -72,9 +72,19 @@ def process(
             raise EmbeddedCloudError(
                 f"Transform {language_extensions.TRANSFORM} failed with: {error}"
             ) from error
+    else:
+        _require_plain_policies(processed["Resources"])
     # Loops repeat what they contain; the transform below changes it in place.
     processed = json.loads(json.dumps(processed))
     return _apply_sam(processed, values) if SAM_TRANSFORM in transforms else processed
+
+
+def _require_plain_policies(resources: Mapping[str, Any]) -> None:
+    """Functions in these need AWS::LanguageExtensions."""
+    for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
+        for body in resources.values():
+            if isinstance(body, dict) and not isinstance(body.get(policy, ""), str):
+                raise EmbeddedCloudError(f"Template format error: Every {policy} member must be a string.")
 
 
 def _parse_yaml(text: str) -> Any:
@@ -124,4 +134,7 @@ def _managed_policies() -> dict[str, str]:
     """Names of AWS managed policies → ARNs, for SAM's Policies property."""
     from moto.iam.aws_managed_policies import aws_managed_policies_data  # 10 MB
 
-    return {name: policy["Arn"] for name, policy in json.loads(aws_managed_policies_data).items()}
+    return {
+        name: f"arn:aws:iam::aws:policy{policy['Path']}{name}"
+        for name, policy in json.loads(aws_managed_policies_data).items()
+    }

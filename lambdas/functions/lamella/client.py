@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 _NOT_SET_UP = (NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound)
+_FRESH_S = 12 * 3600
 _INPUT_ERRORS = {"InputError", "ModelError", "BatchError", "PlanError"}
 
 
@@ -216,13 +218,17 @@ def upload_model(stack: Stack, directory: Path, verified: Manifest | None = None
 
 
 def upload_input(stack: Stack, path: Path) -> str:
-    """Put a file of samples into the stack's bucket, once; its S3 address."""
+    """Put a file of samples into the stack's bucket; its S3 address.
+
+    Not below inputs/, where it might start a run of its own. What is there expires, in a day at the earliest;
+    so only what was put there lately is not put again.
+    """
     try:
         digest, size = _sha256(path), path.stat().st_size
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from error
-    place = stack.files(f"{layout.INPUTS}{digest}/")
-    _upload(path, size, place, path.name)
+    place = stack.files(f"{layout.UPLOADS}{digest}/")
+    _upload(path, size, place, path.name, fresh_s=_FRESH_S)
     return place.location(path.name)
 
 
@@ -356,11 +362,13 @@ def _reason(cause: str) -> str:
     return one_line(str(told.get("errorMessage", cause))) if isinstance(told, dict) else one_line(cause)
 
 
-def _upload(path: Path, size: int, place: Bucket, name: str) -> None:
+def _upload(path: Path, size: int, place: Bucket, name: str, fresh_s: float = math.inf) -> None:
+    """Put a file there, unless one of its size was at most ``fresh_s`` ago."""
     key = place.prefix + name
     with explained(f"uploading {path}"):
         try:
-            if place.client.head_object(Bucket=place.bucket, Key=key)["ContentLength"] == size:
+            head = place.client.head_object(Bucket=place.bucket, Key=key)
+            if head["ContentLength"] == size and time.time() - head["LastModified"].timestamp() < fresh_s:
                 return
         except ClientError as error:
             if error.response["Error"].get("Code") not in {"404", "NoSuchKey", "403"}:

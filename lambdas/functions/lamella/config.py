@@ -24,6 +24,16 @@ class Config(BaseModel):
         ARN of the worker function of each memory size, MiB: ``1024=arn:...,1769=arn:...``.
     worker_timeout_s
         Timeout of the worker functions.
+    data_buckets
+        Further buckets that models and inputs may lie in, only to be read: the variable lists them.
+    metrics
+        Whether Finish has CloudWatch count runs.
+    state_machine_arn
+        What starts a run.
+    auto_model, auto_options
+        The model that runs take which nobody starts, and the other fields of their request, a JSON object.
+    schedule_runs
+        How many runs may be under way for the schedule to start another.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -34,6 +44,12 @@ class Config(BaseModel):
     slot_queues: str = ""
     workers: str = ""
     worker_timeout_s: int = Field(default=900, ge=1)
+    data_buckets: tuple[str, ...] = ()
+    metrics: bool = False
+    state_machine_arn: str = ""
+    auto_model: str = ""
+    auto_options: str = "{}"
+    schedule_runs: int = Field(default=4, ge=1)
 
     @field_validator("slots", mode="before")
     @classmethod
@@ -45,6 +61,13 @@ class Config(BaseModel):
         if numbers != [str(slot) for slot in range(len(numbers))]:
             raise ValueError(f"slots are numbered 0,1,2 and so on, without a gap; these are {value}")
         return len(numbers)
+
+    @field_validator("data_buckets", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [name.strip() for name in value.split(",") if name.strip()]
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Config:

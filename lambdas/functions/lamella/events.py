@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lamella.errors import InputError, PlanError
+from lamella.layout import INPUTS
 from lamella.plan import StrategyName
 
 STRATEGIES = ("auto", *get_args(StrategyName))
@@ -29,12 +30,13 @@ class RunRequest(_Event):
 
     model: str = Field(
         pattern=r"^s3://[^/]+/.*$",
-        description="S3 address of a prepared model's folder, below models/ in the stack's bucket.",
+        description="S3 address of a prepared model's folder: below models/ in the stack's bucket, or in one "
+        "of its DataBuckets.",
     )
     input: str = Field(
         pattern=r"^s3://[^/]+/.+$",
-        description="S3 address of the samples, below inputs/ in the stack's bucket: .tsv, .tsv.gz, .npy, "
-        ".npz, .safetensors or .csv, samples x features.",
+        description="S3 address of the samples: below inputs/ in the stack's bucket, or in one of its "
+        "DataBuckets; .tsv, .tsv.gz, .npy, .npz, .safetensors or .csv, samples x features.",
     )
     strategy: str = Field(
         default="auto",
@@ -110,6 +112,34 @@ class CollectEvent(_Event):
     attempt: int = Field(ge=1)
 
 
+class LookEvent(_Event):
+    """Input of Intake from the schedule: where to look for new inputs."""
+
+    prefix: str = Field(pattern=rf"^{INPUTS}")
+
+
+class UploadEvent(_Event):
+    """Input of Intake from the rule on uploads: an object that was put into the bucket."""
+
+    bucket: str = Field(min_length=1)
+    key: str = Field(pattern=rf"^{INPUTS}")
+
+
+class IntakeAnswer(_Event):
+    """What Intake did.
+
+    Attributes
+    ----------
+    started
+        Names of runs.
+    waiting
+        How many inputs are left for the next firing.
+    """
+
+    started: list[str]
+    waiting: int
+
+
 class StateError(_Event):
     """An error as a Catch passes it on."""
 
@@ -163,6 +193,17 @@ def parse_request(data: object) -> RunRequest:
     check_name("strategy", request.strategy, STRATEGIES)
     check_name("channel", request.channel, CHANNELS)
     return request
+
+
+def parse_intake_event(data: Mapping[str, Any]) -> LookEvent | UploadEvent:
+    """The schedule's event, or that of an upload.
+
+    Raises
+    ------
+    ValidationError
+        If it is neither.
+    """
+    return UploadEvent.model_validate(data) if "key" in data else LookEvent.model_validate(data)
 
 
 def check_name(what: str, name: str, known: tuple[str, ...]) -> None:

@@ -84,12 +84,29 @@ def death_of(worker: int, events: Sequence[Mapping[str, Any]]) -> WorkerFailure 
         scheduled: Mapping[str, Any] | None = event
         while scheduled is not None and "taskScheduledEventDetails" not in scheduled:
             scheduled = by_id.get(scheduled.get("previousEventId", 0))
-        if scheduled is None:
-            continue
-        try:
-            payload = json.loads(scheduled["taskScheduledEventDetails"]["parameters"])["Payload"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        if isinstance(payload, dict) and payload.get("worker") == worker:
+        if scheduled is not None and _scheduled_worker(scheduled) == worker:
             return WorkerFailure(worker, details["error"], message_of(details.get("cause", "")))
     return None
+
+
+def repeated_attempts(events: Iterable[Mapping[str, Any]]) -> int:
+    """How often a worker was started again, from the execution's history.
+
+    A Distributed Map's workers have executions, and histories, of their own: they aren't seen here.
+
+    Parameters
+    ----------
+    events
+        Of GetExecutionHistory.
+    """
+    started = [worker for event in events if (worker := _scheduled_worker(event)) is not None]
+    return len(started) - len(set(started))
+
+
+def _scheduled_worker(event: Mapping[str, Any]) -> int | None:
+    """The worker whose function a TaskScheduled event calls; None for any other event."""
+    try:
+        payload = json.loads(event["taskScheduledEventDetails"]["parameters"])["Payload"]
+        return int(payload["worker"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MODELS = "models/"
+# The user's alone: nothing of Lamella writes there, since whatever is put there may start a run.
 INPUTS = "inputs/"
+# Samples that the command line brings along for one run.
+UPLOADS = "uploads/"
 RUNS = "runs/"
+# A mark for each input that was started by itself, so that it is not started again.
+INTAKE = "intake/"
 SLOT_LEASES = "leases/slots.json"
 
 

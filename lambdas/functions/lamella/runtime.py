@@ -18,6 +18,7 @@ from lamella.storage import Bucket
 from lamella.usage import Usage, lambda_usage
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sns import SNSClient
@@ -97,6 +98,10 @@ class Runtime:
     @cached_property
     def lambda_(self) -> LambdaClient:
         return self._session.client("lambda", config=_CLIENT)
+
+    @cached_property
+    def cloudformation(self) -> CloudFormationClient:
+        return self._session.client("cloudformation", config=_CLIENT)
 
     @cached_property
     def stepfunctions(self) -> SFNClient:

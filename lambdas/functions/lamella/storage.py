@@ -55,11 +55,12 @@ class Bucket:
             raise
         return True
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, content_type: str = "application/octet-stream") -> bool:
         """Put one object unless there is one; whether this call made it."""
+        key = self.prefix + checked_path(path)
         try:
             self.client.put_object(
-                Bucket=self.bucket, Key=self.prefix + checked_path(path), Body=data, IfNoneMatch="*"
+                Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, IfNoneMatch="*"
             )
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in {"PreconditionFailed", "412"}:

@@ -132,16 +132,27 @@ class TestUpload:
 
     def test_input_goes_by_its_hash_once(self, stack: Stack, batch: Path) -> None:
         digest = hashlib.sha256(batch.read_bytes()).hexdigest()
-        address = client.upload_input(stack, batch)
-        assert address == f"s3://bucket/inputs/{digest}/samples.npy"
-        before = stack.clients.s3.head_object(Bucket="bucket", Key=f"inputs/{digest}/samples.npy")[
-            "LastModified"
-        ]
-        assert client.upload_input(stack, batch) == address
-        after = stack.clients.s3.head_object(Bucket="bucket", Key=f"inputs/{digest}/samples.npy")[
-            "LastModified"
-        ]
-        assert before == after
+        key = f"uploads/{digest}/samples.npy"
+        sent: list[str] = []
+        stack.clients.s3.meta.events.register(
+            "before-parameter-build.s3.PutObject", lambda params, **_: sent.append(params["Key"])
+        )
+        for _ in range(2):
+            assert client.upload_input(stack, batch) == f"s3://bucket/{key}"
+        assert sent == [key]
+
+    def test_input_that_might_soon_expire_is_put_again(
+        self, stack: Stack, batch: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client.upload_input(stack, batch)
+        now_s = time.time()
+        monkeypatch.setattr(client.time, "time", lambda: now_s + 20 * 3600)
+        sent: list[str] = []
+        stack.clients.s3.meta.events.register(
+            "before-parameter-build.s3.PutObject", lambda params, **_: sent.append(params["Key"])
+        )
+        client.upload_input(stack, batch)
+        assert len(sent) == 1
 
     def test_no_such_bucket_is_one_line(self, stack: Stack, batch: Path) -> None:
         elsewhere = Stack("lamella", "nowhere", MACHINE, (), stack.clients)

@@ -1,7 +1,7 @@
 """Every change that the embedded cloud makes to moto, one function each, with its reason.
 
-They reach into moto's internals, so moto's version is pinned exactly. tests/cloud/test_patches.py has a test
-for each that fails without it.
+They reach into moto's internals, so moto's version is pinned exactly. tests/cloud has a test for each
+that fails without it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workflows.embedded_cloud.patches import (
-    cloudformation_engine,
+    bucket_events,
+    cloudformation_buckets,
+    cloudformation_messaging,
+    cloudformation_monitoring,
+    cloudformation_parsing,
     cloudformation_resources,
+    cloudformation_stacks,
     cloudformation_templates,
+    custom_resources,
     events,
     iam,
     lambda_backend,
     s3,
+    schedule_resources,
+    schedules,
     sns,
+    sns_email,
     sqs,
     stepfunctions_engine,
     stepfunctions_stop,
@@ -26,14 +35,23 @@ from workflows.embedded_cloud.patches.context import CloudContext
 PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *stepfunctions_engine.PATCHES,
     *stepfunctions_stop.PATCHES,
-    *cloudformation_engine.PATCHES,
+    *cloudformation_parsing.PATCHES,
+    *cloudformation_stacks.PATCHES,
     *cloudformation_resources.PATCHES,
+    *cloudformation_buckets.PATCHES,
+    *cloudformation_messaging.PATCHES,
+    *cloudformation_monitoring.PATCHES,
+    *custom_resources.PATCHES,
     *cloudformation_templates.PATCHES,
     *lambda_backend.PATCHES,
     *sqs.PATCHES,
     *sns.PATCHES,
+    *sns_email.PATCHES,
     *s3.PATCHES,
+    *bucket_events.PATCHES,
     *events.PATCHES,
+    *schedules.PATCHES,
+    *schedule_resources.PATCHES,
     *iam.PATCHES,
 )
 

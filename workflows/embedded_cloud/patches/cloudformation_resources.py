@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from moto.awslambda.models import lambda_backends
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
+from moto.logs.models import LogGroup, logs_backends
 from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
@@ -78,7 +79,13 @@ class ResourceModel(CloudFormationModel):  # type: ignore[misc]
 
     @classmethod
     def create_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_kwargs: Any
+        cls,
+        resource_name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+        /,
+        **_kwargs: Any,
     ) -> ResourceModel:
         """Make the resource."""
         return cls(
@@ -93,6 +100,7 @@ class ResourceModel(CloudFormationModel):  # type: ignore[misc]
         cloudformation_json: Any,
         account_id: str,
         region_name: str,
+        /,
     ) -> ResourceModel:
         """Replace the resource by its new self."""
         cls.delete_from_cloudformation_json(
@@ -104,7 +112,7 @@ class ResourceModel(CloudFormationModel):  # type: ignore[misc]
 
     @classmethod
     def delete_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, /
     ) -> None:
         """Delete the resource."""
         properties = cloudformation_json.get("Properties", {})
@@ -162,6 +170,16 @@ def sns_topic_policy(_context: CloudContext) -> None:
                 backend.set_topic_attribute(arn, "policy", _as_text(wanted.properties["PolicyDocument"]))
             return wanted.name
 
+        @classmethod
+        def remove(cls, _physical_id: str, wanted: Wanted) -> None:
+            backend = sns_backends[wanted.account_id][wanted.region]
+            for arn in wanted.properties["Topics"]:
+                topic = backend.topics.get(arn)
+                if topic is not None:
+                    topic._policy_json = topic._create_default_topic_policy(
+                        wanted.region, wanted.account_id, topic.name
+                    )
+
     _define(TopicPolicy)
 
 
@@ -179,6 +197,14 @@ def sqs_queue_policy(_context: CloudContext) -> None:
                 sqs_backends[wanted.account_id][wanted.region].set_queue_attributes(queue, policy)
             return wanted.name
 
+        @classmethod
+        def remove(cls, _physical_id: str, wanted: Wanted) -> None:
+            queues = sqs_backends[wanted.account_id][wanted.region].queues
+            for url in wanted.properties["Queues"]:
+                queue = queues.get(str(url).rsplit("/", 1)[-1])
+                if queue is not None:
+                    queue.policy = None
+
     _define(QueuePolicy)
 
 
@@ -194,7 +220,37 @@ def s3_bucket_policy(_context: CloudContext) -> None:
             s3_backends[wanted.account_id]["aws"].put_bucket_policy(wanted.properties["Bucket"], policy)
             return str(wanted.properties["Bucket"])
 
+        @classmethod
+        def remove(cls, _physical_id: str, wanted: Wanted) -> None:
+            s3_backends[wanted.account_id]["aws"].delete_bucket_policy(wanted.properties["Bucket"])
+
     _define(BucketPolicy)
+
+
+def log_groups_change_their_retention(_context: CloudContext) -> None:
+    """A log group's retention and tags change in its place; moto has no update, and events would be lost."""
+
+    def update(
+        _cls: Any,
+        original_resource: Any,
+        _name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region: str,
+    ) -> Any:
+        backend, properties = logs_backends[account_id][region], cloudformation_json["Properties"]
+        days = properties.get("RetentionInDays")
+        if days is None:
+            backend.delete_retention_policy(original_resource.name)
+        else:
+            backend.put_retention_policy(original_resource.name, int(days))
+        before = list(backend.list_tags_log_group(original_resource.name))
+        backend.untag_log_group(original_resource.name, before)
+        tags = {tag["Key"]: tag["Value"] for tag in properties.get("Tags", [])}
+        backend.tag_log_group(original_resource.name, tags)
+        return original_resource
+
+    LogGroup.update_from_cloudformation_json = classmethod(update)
 
 
 def lambda_event_invoke_config(_context: CloudContext) -> None:
@@ -213,6 +269,11 @@ def lambda_event_invoke_config(_context: CloudContext) -> None:
             backend = lambda_backends[wanted.account_id][wanted.region]
             backend.put_function_event_invoke_config(wanted.properties["FunctionName"], config)
             return wanted.name
+
+        @classmethod
+        def remove(cls, _physical_id: str, wanted: Wanted) -> None:
+            backend = lambda_backends[wanted.account_id][wanted.region]
+            backend.delete_function_event_invoke_config(wanted.properties["FunctionName"])
 
     _define(EventInvokeConfig)
 
@@ -246,14 +307,13 @@ def lambda_alias(_context: CloudContext) -> None:
 def accept_inert_resources(_context: CloudContext) -> None:
     """A type that moto has no model of becomes a resource without effect, instead of a Ref to nothing.
 
-    What such a type does on AWS (alarms, dashboards, schedules) does not happen here; a warning says so.
+    What such a type does on AWS does not happen here; a warning says so.
     """
     original = parsing.resource_class_from_type
     classes: dict[str, type[ResourceModel]] = {}
 
     def resource_class_from_type(resource_type: str) -> Any:
-        known = resource_type in parsing.get_model_map() or resource_type in parsing.NULL_MODELS
-        if known or resource_type.startswith("Custom::"):
+        if resource_type in parsing.get_model_map():
             return original(resource_type)
         if resource_type not in classes:
             _log.warning("%s has no effect in the embedded cloud", resource_type)
@@ -271,7 +331,13 @@ class InertResource(ResourceModel):
 
     @classmethod
     def create_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_kwargs: Any
+        cls,
+        resource_name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+        /,
+        **_kwargs: Any,
     ) -> ResourceModel:
         """Keep the properties, for Fn::GetAtt."""
         properties = dict(cloudformation_json["Properties"])
@@ -293,6 +359,7 @@ PATCHES = (
     sns_topic_policy,
     sqs_queue_policy,
     s3_bucket_policy,
+    log_groups_change_their_retention,
     lambda_event_invoke_config,
     lambda_alias,
     accept_inert_resources,

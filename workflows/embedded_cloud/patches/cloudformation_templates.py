@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from moto.cloudformation import parsing, responses
+from moto.cloudformation import responses
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.models import ChangeSet, CloudFormationBackend, Stack
 from moto.cloudformation.utils import generate_changeset_id, generate_stack_id, validate_create_change_set
@@ -16,7 +16,14 @@ from workflows.embedded_cloud import transforms
 from workflows.embedded_cloud.errors import EmbeddedCloudError
 from workflows.embedded_cloud.language_extensions import FOR_EACH
 from workflows.embedded_cloud.parameters import as_parameter, parameter_values
+from workflows.embedded_cloud.patches.cloudformation_stacks import (
+    execute,
+    failure_options,
+    require_updatable,
+    target_for_update,
+)
 from workflows.embedded_cloud.patches.context import CloudContext
+from workflows.embedded_cloud.stacks.changes import changes
 
 NO_CHANGES = (
     "The submitted information didn't contain changes. Submit different information to create a change set."
@@ -60,6 +67,7 @@ def transform_templates(_context: CloudContext) -> None:
 
     def update_stack(self: Any, name: str, template: str, role_arn: Any, parameters: Any, tags: Any) -> Any:
         stack = self.get_stack(name)
+        require_updatable(stack)
         values = self._resolve_update_parameters(instance=stack, incoming_params=parameters)
         processed = _refusing(self, name, template, values)
         if _unchanged(stack, processed, tags):
@@ -139,14 +147,17 @@ def change_sets_are_made_as_aws_does(_context: CloudContext) -> None:
         values = {name: as_parameter(value) for name, value in parameters.items()}
         settings = {"notification_arns": notification_arns, "tags": tags, "role_arn": role_arn}
         stack = _stack_for(self, stack_name, change_set_type, values, settings)
-        failure, processed = "", ProcessedTemplate(_EMPTY, template, values)
+        failure, processed, found = "", ProcessedTemplate(_EMPTY, template, values), []
         try:
             processed = _process(self, stack_name, template, values)
-        except EmbeddedCloudError as error:
-            failure = str(error)
-        else:
             if change_set_type == "UPDATE" and _unchanged(stack, processed, tags):
                 failure = NO_CHANGES
+            else:
+                found = changes(stack, target_for_update(stack, processed, dict(processed.parameters)))
+        except EmbeddedCloudError as error:
+            failure = str(error)
+        except ValidationError as error:
+            failure = str(error.message)
         change_set = ChangeSet(
             change_set_type=change_set_type,
             change_set_id=generate_changeset_id(change_set_name, self.region_name, self.account_id),
@@ -157,27 +168,16 @@ def change_sets_are_made_as_aws_does(_context: CloudContext) -> None:
             description=description,
             **settings,
         )
-        if failure:
-            change_set.changes = []
+        change_set.changes = found
+        change_set.failure_options = failure_options()
         change_set.status = "FAILED" if failure else "CREATE_COMPLETE"
         change_set.execution_status = "UNAVAILABLE" if failure else "AVAILABLE"
         change_set.status_reason = failure or None
         self.change_sets[change_set.change_set_id] = change_set
         return change_set.change_set_id, stack.stack_id
 
-    original_diff = ChangeSet.diff
-
-    def diff(self: Any) -> Any:
-        resources = self.stack.resource_map
-        original_build = resources.build_resource_diff
-        resources.build_resource_diff = lambda template: original_build(template, self.parameters)
-        try:
-            return original_diff(self)
-        finally:
-            del resources.build_resource_diff
-
     CloudFormationBackend.create_change_set = create_change_set
-    ChangeSet.diff = diff
+    ChangeSet.diff = lambda _self: []
 
 
 def change_sets_execute_as_stacks_do(_context: CloudContext) -> None:
@@ -194,42 +194,14 @@ def change_sets_execute_as_stacks_do(_context: CloudContext) -> None:
                 f"[{change_set.status}]"
             )
         stack = self.stacks[change_set.stack_id]
-        change_set.execution_status = "EXECUTE_IN_PROGRESS"
-        if change_set.change_set_type == "CREATE":
-            stack.template, stack.parameters = change_set.template, dict(change_set.parameters)
-            stack._parse_template()
-            stack.resource_map = stack._create_resource_map()
-            stack.output_map = stack._create_output_map()
-            self._validate_export_uniqueness(stack)
-            stack._add_stack_event("CREATE_IN_PROGRESS", resource_status_reason="User Initiated")
-            stack.create_resources()
-            self.exports.update({export.name: export for export in stack.exports})
-        else:
-            stack.update(
-                change_set.template, change_set.role_arn, dict(change_set.parameters), change_set.tags
-            )
-        done = stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-        change_set.execution_status = "EXECUTE_COMPLETE" if done else "EXECUTE_FAILED"
+
+        def ended() -> None:
+            done = stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+            change_set.execution_status = "EXECUTE_COMPLETE" if done else "EXECUTE_FAILED"
+
+        execute(self, change_set, ended)
 
     CloudFormationBackend.execute_change_set = execute_change_set
-
-
-def changed_parameters_reach_every_reference(_context: CloudContext) -> None:
-    """A changed parameter updates what has it in Fn::Sub or a condition; moto looks for Ref alone."""
-    original = parsing.ResourceMap.build_resource_diff
-
-    def build_resource_diff(self: Any, other_template: dict[str, Any], parameters: Any = None) -> Any:
-        actions = original(self, other_template, parameters)
-        changed = {name for name in parameters or {} if self.input_parameters.get(name) != parameters[name]}
-        conditions = other_template.get("Conditions") or {}
-        old, new = self._resource_json_map, other_template["Resources"]
-        for name, body in new.items():
-            same = name in old and old[name] == body and name not in actions["Modify"]
-            if same and changed & set(_references(body, conditions)):
-                actions["Modify"].append(name)
-        return actions
-
-    parsing.ResourceMap.build_resource_diff = build_resource_diff
 
 
 def _find_change_set(backend: Any, name_or_arn: str, stack_name: str | None) -> Any:
@@ -286,10 +258,7 @@ def _stack_for(
     if change_set_type == "UPDATE":
         if existing is None:
             raise ValidationError(name)
-        if existing.status in ("ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"):
-            raise ValidationError(
-                message=f"Stack:{existing.stack_id} is in {existing.status} state and can not be updated."
-            )
+        require_updatable(existing)
         return existing
     if existing is not None and existing.status == "REVIEW_IN_PROGRESS":
         return existing
@@ -321,34 +290,11 @@ def _without_loops(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, member
 
 
-def _references(node: Any, conditions: Mapping[str, Any]) -> Iterator[str]:
-    """Yield names that a part of a template refers to, through its conditions too."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _references(item, conditions)
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            if key == "Ref":
-                yield str(value)
-            elif key == "Fn::Sub":
-                text = value[0] if isinstance(value, list) else value
-                yield from (part.split("}")[0] for part in str(text).split("${")[1:])
-                yield from _references(value, conditions)
-            elif key in ("Fn::If", "Condition"):
-                name = value[0] if isinstance(value, list) and value else value
-                if isinstance(name, str):
-                    yield from _references(conditions.get(name), conditions)
-                yield from _references(value, conditions)
-            else:
-                yield from _references(value, conditions)
-
-
 PATCHES = (
     transform_templates,
     templates_as_given,
     json_is_read_as_json,
     change_sets_are_made_as_aws_does,
     change_sets_execute_as_stacks_do,
-    changed_parameters_reach_every_reference,
 )
 """Changes to moto; :mod:`.apply` applies them."""

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from workflows.embedded_cloud.event_bus import EventBus
+from workflows.embedded_cloud.event_targets import EventTargets
 from workflows.embedded_cloud.lambda_functions import LambdaFunctions
+from workflows.embedded_cloud.scheduler import Scheduler
+from workflows.embedded_cloud.stacks.response_inbox import ResponseInbox
 
 
 @dataclass(frozen=True)
 class CloudContext:
-    """The cloud's own address, and the functions that it runs."""
+    """The cloud's address, logs and functions, what carries its events, and where custom resources answer."""
 
     endpoint_url: str
+    log_directory: Path
     functions: LambdaFunctions
+    scheduler: Scheduler
+    targets: EventTargets
+    event_bus: EventBus
+    inbox: ResponseInbox
+
+    def refreshing(self, operation: Callable[..., Any]) -> Callable[..., Any]:
+        """Return an operation that has the scheduler look at the schedules again when it is done."""
+
+        @functools.wraps(operation)
+        def refreshed(*args: Any, **kwargs: Any) -> Any:
+            result = operation(*args, **kwargs)
+            self.scheduler.refresh()
+            return result
+
+        return refreshed

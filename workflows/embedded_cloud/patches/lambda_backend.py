@@ -13,6 +13,7 @@ from moto.awslambda.models import (
     LayerVersion,
     lambda_backends,
 )
+from moto.ec2.models import ec2_backends
 
 from workflows.embedded_cloud.errors import EmbeddedCloudError
 from workflows.embedded_cloud.interpreters import find_interpreter
@@ -35,6 +36,21 @@ _CFN_PROPERTIES = (
     "TracingConfig",
     "VpcConfig",
 )
+
+# What a function is where its template says nothing.
+_DEFAULTS: dict[str, Any] = {
+    "Architectures": ["x86_64"],
+    "Description": "",
+    "Environment": {},
+    "EphemeralStorage": {"Size": 512},
+    "Layers": [],
+    "LoggingConfig": {},
+    "MemorySize": 128,
+    "Tags": [],
+    "Timeout": 3,
+    "TracingConfig": {"Mode": "PassThrough"},
+    "VpcConfig": {},
+}
 
 
 def run_functions_as_processes(context: CloudContext) -> None:
@@ -81,6 +97,31 @@ def refuse_runtimes_that_do_not_run_here(_context: CloudContext) -> None:
         original(self, account_id, spec, region, version)
 
     LambdaFunction.__init__ = init
+
+
+def keep_vpc_config(_context: CloudContext) -> None:
+    """A function tells of the network that it is in; moto makes it up, or fails for what is not said.
+
+    There is no network here: a function reaches what its machine does.
+    """
+
+    def vpc_config(self: Any) -> dict[str, Any]:
+        given = self._vpc_config or {}
+        subnets, groups = list(given.get("SubnetIds", [])), list(given.get("SecurityGroupIds", []))
+        found = {
+            subnet.vpc_id
+            for zone in ec2_backends[self.account_id][self.region].subnets.values()
+            for subnet in zone.values()
+            if subnet.id in subnets
+        }
+        return {
+            "SubnetIds": subnets,
+            "SecurityGroupIds": groups,
+            "VpcId": next(iter(found), "vpc-0123456789abcdef0" if subnets else ""),
+            "Ipv6AllowedForDualStack": str(given.get("Ipv6AllowedForDualStack", False)).lower() == "true",
+        }
+
+    LambdaFunction.vpc_config = property(vpc_config)
 
 
 def keep_logging_config(_context: CloudContext) -> None:
@@ -134,6 +175,8 @@ def keep_all_function_properties(_context: CloudContext) -> None:
             **{key: properties[key] for key in _CFN_PROPERTIES if key in properties},
             "Tags": {tag["Key"]: tag["Value"] for tag in properties.get("Tags", [])},
         }
+        if "EphemeralStorage" in spec:
+            spec["EphemeralStorage"] = {"Size": int(spec["EphemeralStorage"]["Size"])}
         for key in ("MemorySize", "Timeout", "ReservedConcurrentExecutions"):
             if key in spec:
                 spec[key] = int(spec[key])
@@ -147,19 +190,21 @@ def keep_all_function_properties(_context: CloudContext) -> None:
         account_id: str,
         region_name: str,
     ) -> Any:
-        properties = dict(cloudformation_json["Properties"])
-        properties.setdefault("Environment", {"Variables": {}})
-        properties["Environment"].setdefault("Variables", {})
+        properties = {**_DEFAULTS, **cloudformation_json["Properties"]}
+        properties["Environment"] = {"Variables": {}, **properties["Environment"]}
         for key in ("MemorySize", "Timeout"):
-            if key in properties:
-                properties[key] = int(properties[key])
+            properties[key] = int(properties[key])
+        original_resource.tracing_config = properties["TracingConfig"]
+        original_resource.ephemeral_storage = int(properties["EphemeralStorage"]["Size"])
+        original_resource.architectures = properties["Architectures"]
+        original_resource.tags = {tag["Key"]: str(tag["Value"]) for tag in properties["Tags"]}
         find_interpreter(str(properties.get("Runtime")))
         if "ZipFile" in properties["Code"]:
             source = properties["Code"]["ZipFile"]
             properties["Code"] = {"ZipFile": _base64(cls._create_zipfile_from_plaintext_code(source))}
         changed = {**cloudformation_json, "Properties": properties}
-        if "ReservedConcurrentExecutions" in properties:
-            original_resource.reserved_concurrency = int(properties["ReservedConcurrentExecutions"])
+        reserved = properties.get("ReservedConcurrentExecutions")
+        original_resource.reserved_concurrency = None if reserved is None else int(reserved)
         return original_update(cls, original_resource, new_resource_name, changed, account_id, region_name)
 
     LambdaFunction.create_from_cloudformation_json = classmethod(create)
@@ -167,7 +212,7 @@ def keep_all_function_properties(_context: CloudContext) -> None:
 
 
 def layer_versions_keep_their_name(_context: CloudContext) -> None:
-    """A layer is named by LayerName, and Ref gives the ARN of its version; moto has neither."""
+    """A layer has its LayerName and architectures, and Ref gives the ARN of its version; moto has none."""
     original = LayerVersion.create_from_cloudformation_json.__func__
 
     def create(
@@ -179,8 +224,11 @@ def layer_versions_keep_their_name(_context: CloudContext) -> None:
         region_name: str,
         **kwargs: Any,
     ) -> Any:
-        name = cloudformation_json["Properties"].get("LayerName", resource_name)
-        return original(cls, name, cloudformation_json, account_id, region_name, **kwargs)
+        properties = cloudformation_json["Properties"]
+        name = properties.get("LayerName", resource_name)
+        version = original(cls, name, cloudformation_json, account_id, region_name, **kwargs)
+        version.compatible_architectures = list(properties.get("CompatibleArchitectures", []))
+        return version
 
     LayerVersion.create_from_cloudformation_json = classmethod(create)
     LayerVersion.physical_resource_id = property(lambda self: self.arn)
@@ -226,6 +274,7 @@ def _base64(data: bytes) -> str:
 PATCHES = (
     run_functions_as_processes,
     refuse_runtimes_that_do_not_run_here,
+    keep_vpc_config,
     keep_logging_config,
     keep_all_function_properties,
     layer_versions_keep_their_name,

@@ -90,7 +90,7 @@ def call_services_at_our_port(context: CloudContext) -> None:
 
 
 def read_definitions_as_templates_give_them(_context: CloudContext) -> None:
-    """DefinitionSubstitutions, DefinitionS3Location, Definition, type; moto knows DefinitionString."""
+    """DefinitionSubstitutions, DefinitionS3Location, Definition, type, logging; moto has DefinitionString."""
     original_create = StateMachine.create_from_cloudformation_json.__func__
     original_update = StateMachine.update_from_cloudformation_json.__func__
 
@@ -106,6 +106,7 @@ def read_definitions_as_templates_give_them(_context: CloudContext) -> None:
         resource = _with_definition_string(cloudformation_json, account_id)
         machine = original_create(cls, resource_name, resource, account_id, region_name, **kwargs)
         machine.type = resource["Properties"].get("StateMachineType", "STANDARD")
+        _observe(machine, resource["Properties"])
         return machine
 
     def update(
@@ -117,10 +118,32 @@ def read_definitions_as_templates_give_them(_context: CloudContext) -> None:
         region_name: str,
     ) -> Any:
         resource = _with_definition_string(cloudformation_json, account_id)
-        return original_update(cls, original_resource, new_resource_name, resource, account_id, region_name)
+        machine = original_update(
+            cls, original_resource, new_resource_name, resource, account_id, region_name
+        )
+        _observe(machine, resource["Properties"])
+        return machine
 
     StateMachine.create_from_cloudformation_json = classmethod(create)
     StateMachine.update_from_cloudformation_json = classmethod(update)
+
+
+def _observe(machine: Any, properties: Any) -> None:
+    """Keep what a template says of logging and tracing, named as Step Functions' API names it."""
+    logging, tracing = (
+        properties.get("LoggingConfiguration") or {},
+        properties.get("TracingConfiguration") or {},
+    )
+    destinations = [
+        {"cloudWatchLogsLogGroup": {"logGroupArn": each["CloudWatchLogsLogGroup"]["LogGroupArn"]}}
+        for each in logging.get("Destinations", [])
+    ]
+    machine.loggingConfiguration = {
+        "level": logging.get("Level", "OFF"),
+        "includeExecutionData": str(logging.get("IncludeExecutionData", False)).lower() == "true",
+        **({"destinations": destinations} if destinations else {}),
+    }
+    machine.tracingConfiguration = {"enabled": str(tracing.get("Enabled", False)).lower() == "true"}
 
 
 def state_machine_arn_attribute(_context: CloudContext) -> None:

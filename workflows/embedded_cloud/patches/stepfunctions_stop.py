@@ -129,27 +129,27 @@ def describe_executions_as_json(_context: CloudContext) -> None:
     StepFunctionResponse.describe_execution = describe_execution
 
 
-def publish_status_changes(_context: CloudContext) -> None:
+def publish_status_changes(context: CloudContext) -> None:
     """Executions tell EventBridge when their status changes ("Step Functions Execution Status Change")."""
     original_start = Execution.start
     original_stop = Execution.stop
     original_reflect = BaseExecutionWorkerCommunication._reflect_execution_status
 
     def start(self: Any) -> None:
-        publish_status_change(self, ExecutionStatus.RUNNING)
+        publish_status_change(context.event_bus, self, ExecutionStatus.RUNNING)
         original_start(self)
 
     def stop(self: Any, *args: Any, **kwargs: Any) -> None:
         before = self.exec_status
         original_stop(self, *args, **kwargs)
         if before == ExecutionStatus.RUNNING and self.exec_status == ExecutionStatus.ABORTED:
-            publish_status_change(self, self.exec_status)
+            publish_status_change(context.event_bus, self, self.exec_status)
 
     def reflect(self: Any) -> None:
         before = self.execution.exec_status
         original_reflect(self)
         if before == ExecutionStatus.RUNNING:
-            publish_status_change(self.execution, self.execution.exec_status)
+            publish_status_change(context.event_bus, self.execution, self.execution.exec_status)
 
     Execution.start = start
     Execution.stop = stop

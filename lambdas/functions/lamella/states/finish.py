@@ -16,18 +16,18 @@ from botocore.exceptions import ClientError
 from lamella.channels.drain import drain
 from lamella.cost import Architecture, cost, load_book
 from lamella.events import FailedAnswer, FinishEvent
-from lamella.failures import WorkerFailure, death_of, message_of, parse_failure, root_failure
+from lamella.failures import WorkerFailure, death_of, message_of, repeated_attempts, root_failure
 from lamella.layout import RunKeys
 from lamella.leases import SlotLeases
+from lamella.leaving import end_workers
 from lamella.records import Collected, PlanRecord, from_json
+from lamella.run_metrics import count_run
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.storage import Bucket
 from lamella.summary import failed_summary, summarize
 from lamella.usage import Count, Usage, merge, step_functions_usage
 
-LEAVE_S = 10.0  # workers look for the abort mark every 5 s, and at the latest a second after
-POLL_S = 0.5
 HISTORY_EVENTS = 10_000
 # Of what only workers needed: it comes after the summary that counts it.
 REMOVAL = Usage({"s3.delete_objects": Count(calls=1)})
@@ -65,7 +65,11 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
     ]
     before = merge([*used, step_functions_usage(record.plan.workers), REMOVAL])
     summary = _write_summary(
-        runtime, keys, lambda usage: summarize(record, found, bucket.bucket, keys, usage, time.time()), before
+        event,
+        runtime,
+        keys,
+        lambda usage: summarize(record, found, bucket.bucket, keys, usage, time.time()),
+        before,
     )
     # Last: whoever finishes this run again needs the summary, or all that it is made of.
     _remove_work(bucket, keys, record)
@@ -74,8 +78,7 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
 
 def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]:
     bucket = runtime.bucket
-    bucket.write(keys.abort, event.status.encode(), "text/plain")
-    failures, silent = _wait_for_workers(bucket, keys)
+    failures, silent = end_workers(bucket, keys, event.status)
     leases = _leases(runtime)
     slots = leases.held(event.run)
     drain(runtime.sqs, [runtime.config.slot_queue(slot) for slot in slots], time.monotonic, time.sleep)
@@ -87,7 +90,7 @@ def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]
     record = _plan_record(bucket, keys)
     answer = _explain(event, root_failure(failures, silent), runtime)
     summary = _write_summary(
-        runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), REMOVAL
+        event, runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), REMOVAL
     )
     if record and not silent:
         _remove_work(bucket, keys, record)
@@ -95,8 +98,13 @@ def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]
 
 
 def _write_summary(
-    runtime: Runtime, keys: RunKeys, build: Callable[[Usage], dict[str, Any]], before: Usage
+    event: FinishEvent,
+    runtime: Runtime,
+    keys: RunKeys,
+    build: Callable[[Usage], dict[str, Any]],
+    before: Usage,
 ) -> dict[str, Any]:
+    """The run's summary: of two who write it at a time, the first one's; who also has the run counted."""
     book = load_book()
     architecture: Architecture = "arm64" if platform.machine() == "aarch64" else "x86_64"
 
@@ -105,7 +113,10 @@ def _write_summary(
         return json.dumps(build(usage) | {"cost_usd": dollars, "prices": book.name}).encode()
 
     data = with_own_write(merge([before, runtime.usage()]), body)
-    runtime.bucket.write(keys.summary, data, "application/json")
+    if not runtime.bucket.create(keys.summary, data, "application/json"):
+        data = runtime.bucket.read(keys.summary)
+    elif runtime.config.metrics:
+        count_run(json.loads(data), repeated_attempts(_history(runtime, event.execution)))
     summary: dict[str, Any] = json.loads(data)
     return summary
 
@@ -119,24 +130,6 @@ def _plan_record(bucket: Bucket, keys: RunKeys) -> PlanRecord | None:
         return from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
     except FileNotFoundError:
         return None
-
-
-def _wait_for_workers(bucket: Bucket, keys: RunKeys) -> tuple[list[WorkerFailure], set[int]]:
-    """What workers' Catches wrote, and which workers had begun and are not seen to leave within `LEAVE_S`."""
-    until_s = time.monotonic() + LEAVE_S
-    while True:
-        there = bucket.sizes(keys.root)
-        failures = {_number(path): path for path in there if path.startswith(keys.errors)}
-        begun = {_number(path) for path in there if path.startswith(keys.started(0)[:-1])}
-        left = {_number(path) for path in there if path.startswith((keys.ended(0)[:-1], keys.part(0)[:-1]))}
-        staying = begun - left - set(failures)
-        if not staying or time.monotonic() >= until_s:
-            return [parse_failure(worker, bucket.read(path)) for worker, path in failures.items()], staying
-        time.sleep(POLL_S)
-
-
-def _number(path: str) -> int:
-    return int(path.rpartition("/")[2].removesuffix(".json"))
 
 
 def _remove_work(bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:

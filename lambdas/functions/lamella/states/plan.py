@@ -11,7 +11,7 @@ from lamella.config import Config
 from lamella.errors import BatchError, InputError, ModelError, RunAborted
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, known_suffix, read_batch
-from lamella.layout import INPUTS, MODELS, RunKeys
+from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
 from lamella.leases import SlotLeases
 from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
 from lamella.plan import Assignment, Plan, SnsAddress, Task
@@ -77,16 +77,20 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
 
 
 def _model_files(runtime: Runtime, request: RunRequest) -> Bucket:
-    _check_place("model", request.model, runtime.config.bucket, MODELS)
+    _check_place("model", request.model, runtime.config, MODELS)
     return folder(runtime.s3, request.model.removesuffix(MANIFEST))
 
 
-def _check_place(what: str, uri: str, bucket: str, prefix: str) -> None:
-    """Refuse what this stack's functions have no permission to read."""
-    if not uri.startswith(f"s3://{bucket}/{prefix}"):
-        raise InputError(
-            f"the {what} {uri} can't be read by this stack: copy it below s3://{bucket}/{prefix}"
-        )
+def _check_place(what: str, uri: str, config: Config, *prefixes: str) -> None:
+    """Refuse what this stack's functions have no permission to read; the first place is the user's."""
+    own = [f"s3://{config.bucket}/{prefix}" for prefix in prefixes]
+    bucket, _ = split_s3_uri(uri)
+    if uri.startswith(tuple(own)) or bucket in config.data_buckets:
+        return
+    ways = f"copy it below {own[0]}"
+    if bucket != config.bucket:
+        ways += f", or add {bucket} to the stack's parameter DataBuckets"
+    raise InputError(f"the {what} {uri} can't be read by this stack: {ways}")
 
 
 def _read_model(model: Bucket) -> tuple[Manifest, str]:
@@ -110,7 +114,7 @@ def _read_model(model: Bucket) -> tuple[Manifest, str]:
 
 
 def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Batch:
-    _check_place("input", request.input, runtime.config.bucket, INPUTS)
+    _check_place("input", request.input, runtime.config, INPUTS, UPLOADS)
     known_suffix(request.input)
     bucket, key = split_s3_uri(request.input)
     try:

@@ -1,0 +1,63 @@
+"""``lamella runs`` and ``lamella fetch``: the runs of a stack, however they were started."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lamella.client import Clients, Stack
+from lamella.errors import InputError
+from lamella.history import find_run, recent_runs
+from workflows.cli import tables
+from workflows.cli.cloud import CHECKOUT
+from workflows.cli.console import Output
+from workflows.cli.runs import answer_of, check_destination, watch_run
+from workflows.cli.state import find_open
+
+StackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stack",
+        metavar="NAME",
+        envvar="LAMELLA_STACK",
+        help="The deployed stack; default: that of an open 'lamella local'.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def runs(
+    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many, at most.")] = 20,
+    stack: StackOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List a stack's latest runs, whoever started them."""
+    found = recent_runs(_reached(stack), limit)
+    Output(json).result({"runs": [asdict(run) for run in found]}, tables.runs_table(found))
+
+
+def fetch(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run: the name of its execution.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Download predictions and activations there.")],
+    stack: StackOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Wait for a run to end, whoever started it, and download its predictions."""
+    shown = Output(json)
+    check_destination(output)
+    handle = find_run(_reached(stack), run)
+    watch_run(handle, shown, local=stack is None)
+    answer = answer_of(handle, output)
+    shown.result(answer, tables.run_table(answer), *answer["outputs"])
+
+
+def _reached(stack: str | None) -> Stack:
+    if stack is not None:
+        return Stack.find(stack, Clients.connect())
+    found = find_open(CHECKOUT)
+    if found is None:
+        raise InputError("no 'lamella local' is open: name a deployed stack with --stack NAME")
+    return found[1]
