@@ -41,6 +41,7 @@ ACTIONS = {
     "DeleteObjects": "DeleteObject",
     "PublishBatch": "Publish",
     "DeleteMessageBatch": "DeleteMessage",
+    "SendMessageBatch": "SendMessage",
     "ListObjectVersions": "ListBucketVersions",
     "ListMultipartUploads": "ListBucketMultipartUploads",
 }
@@ -52,6 +53,7 @@ UNSEEN = {
     "xray:PutTraceSegments": "done by the Lambda service",
     "xray:PutTelemetryRecords": "done by the Lambda service",
     "s3:ListBucket": "without it a missing key answers 403, not 404",
+    "sqs:TagQueue": "asked for where a queue is made with tags",
     "s3:DeleteObjectVersion": "asked for where a version is named, even that of a bucket without versions",
 }
 
@@ -104,7 +106,7 @@ def resources_of(service: str, params: dict[str, Any]) -> list[str]:
         keys = [item["Key"] for item in params.get("Delete", {}).get("Objects", [])] or [params.get("Key")]
         return [bucket if key is None else f"{bucket}/{key}" for key in keys]
     if service == "sqs":
-        queue = params.get("QueueUrl", "").rpartition("/")[2]
+        queue = params.get("QueueName") or params.get("QueueUrl", "").rpartition("/")[2]
         return [f"arn:aws:sqs:us-east-1:123456789012:{queue}" if queue else "*"]
     named = ("TopicArn", "executionArn", "stateMachineArn", "StackName")
     return [next((params[name] for name in named if name in params), "*")]
@@ -148,8 +150,14 @@ class Gang:
     def execution(self, run: str) -> str:
         return self.stack.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{run}"
 
-    def plan(self, run: str, model: str, samples: str) -> None:
-        request = {"model": model, "input": samples, "strategy": "rows", "workers": WORKERS}
+    def plan(self, run: str, model: str, samples: str, channel: str) -> None:
+        request = {
+            "model": model,
+            "input": samples,
+            "strategy": "rows",
+            "workers": WORKERS,
+            "channel": channel,
+        }
         request["activations"] = True
         plan_run(PlanEvent(execution=self.execution(run), run=run, request=request), self.runtime("Plan"))
 
@@ -196,7 +204,7 @@ def as_list(value: Any) -> list[Any]:
 def roles(
     cloud: EmbeddedCloud, stack: Stack, small_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Role]:
-    """After a run that succeeded, and one that failed after its worker had been started again."""
+    """After a run over each channel, and one that failed after its worker had been started again."""
     folder = tmp_path_factory.mktemp("permissions")
     samples = client.upload_input(
         stack, batches.write_npz(folder / "blobs.npz", batches.blobs(200, 16, seed=5))
@@ -204,13 +212,15 @@ def roles(
     model = client.upload_model(stack, small_model)
     with pytest.MonkeyPatch.context() as patch:
         gang = Gang(cloud, stack, patch)
-        good, bad = client.new_run_id(), client.new_run_id()
-        gang.plan(good, model, samples)
-        gang.work(good)
-        collect_run(CollectEvent(run=good, attempt=1), gang.runtime("Collect"))
-        assert gang.finish(good, "SUCCEEDED")["status"] == "SUCCEEDED"
+        for channel in ("sns", "sqs", "s3"):
+            good = client.new_run_id()
+            gang.plan(good, model, samples, channel)
+            gang.work(good)
+            collect_run(CollectEvent(run=good, attempt=1), gang.runtime("Collect"))
+            assert gang.finish(good, "SUCCEEDED")["status"] == "SUCCEEDED"
 
-        gang.plan(bad, model, samples)
+        bad = client.new_run_id()
+        gang.plan(bad, model, samples, "sns")
         files = stack.files()
         error = {"Error": "WorkerError", "Cause": json.dumps({"errorMessage": "had begun before"})}
         files.write(RunKeys(bad).error(0), json.dumps({"error": error}).encode())

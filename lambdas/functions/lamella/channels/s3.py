@@ -48,7 +48,7 @@ class S3Channel(Channel):
         self._acknowledged: set[str] = set()
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
-        path = _path((place, self._worker))
+        path = object_path((place, self._worker))
         try:
             self._bucket.write(path, to_object(messages))
         except (BotoCoreError, ClientError) as error:
@@ -61,7 +61,7 @@ class S3Channel(Channel):
         rarely it is asked for.
         """
         until_s = time.monotonic() + wait_s
-        paths = [path for path in map(_path, sorted(wanted)) if path not in self._acknowledged]
+        paths = [path for path in map(object_path, sorted(wanted)) if path not in self._acknowledged]
         delay_s = FIRST_WAIT_S
         while not (paths and (found := self._read(paths[0]))):
             left_s = until_s - time.monotonic()
@@ -96,7 +96,8 @@ class S3Channel(Channel):
         return [Delivery(data[start - begin : stop - begin], path) for start, stop in spans]
 
 
-def _path(source: Source) -> str:
+def object_path(source: Source) -> str:
+    """Where a worker leaves what it sends to a place, below the run's prefix."""
     (layer, first_sample), worker = source
     return f"{layer}/{first_sample}/{worker}"
 
