@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from lamella.abort import LOOK_EVERY_S, AbortWatch
-from lamella.channels import Channel, Delivery
+from lamella.channels import Channel, Delivery, Place, Source
 from lamella.errors import DeadlineExceeded, RunAborted
 from lamella.mailbox import Mailbox
 
 # Makes a run's ends: one channel per worker.
 Gang = Callable[[int], Sequence[Channel]]
+PLACE: Place = (1, 0)
+FROM_0: list[Source] = [(PLACE, 0)]
 
 
 def mailbox(
@@ -39,11 +41,11 @@ def mailbox(
 
 
 def received(channel: Channel, count: int, seconds: float = 10.0) -> list[Delivery]:
-    """The first ``count`` messages, acknowledged."""
+    """The first ``count`` messages from worker 0, acknowledged."""
     found: list[Delivery] = []
     until = time.monotonic() + seconds
     while len(found) < count and time.monotonic() < until:
-        batch = channel.receive(1)
+        batch = channel.receive(FROM_0, 1)
         channel.acknowledge(batch)
         found += batch
     channel.close()
@@ -54,14 +56,14 @@ class ChannelContract:
     def test_a_message_reaches_its_target_alone_and_whole(self, gang: Gang) -> None:
         a, b, c = gang(3)
         data = bytes(range(256)) * 5
-        a.send([(1, data)])
+        a.send(PLACE, [(1, data)])
         assert [delivery.data for delivery in received(b, 1)] == [data]
-        assert c.receive(0) == []
-        assert a.receive(0) == []
+        assert c.receive([], 0) == []
+        assert a.receive([], 0) == []
 
     def test_one_send_goes_to_many(self, gang: Gang) -> None:
         ends = gang(4)
-        ends[0].send([(target, str(target).encode()) for target in (1, 2, 3, 1)])
+        ends[0].send(PLACE, [(target, str(target).encode()) for target in (1, 2, 3, 1)])
         assert [delivery.data for delivery in received(ends[1], 2)] == [b"1", b"1"]
         assert [delivery.data for delivery in received(ends[2], 1)] == [b"2"]
         assert [delivery.data for delivery in received(ends[3], 1)] == [b"3"]
@@ -69,23 +71,23 @@ class ChannelContract:
     def test_more_messages_than_a_batch_holds_all_arrive(self, gang: Gang) -> None:
         a, b = gang(2)
         bodies = {f"{i:03}".encode() * 40 for i in range(37)}
-        a.send([(1, body) for body in bodies])
+        a.send(PLACE, [(1, body) for body in bodies])
         assert {delivery.data for delivery in received(b, len(bodies))} == bodies
 
     def test_the_longest_message_fits(self, gang: Gang) -> None:
         a, b = gang(2)
         data = os.urandom(a.max_message_bytes)
-        a.send([(1, data), (1, b"short")])
+        a.send(PLACE, [(1, data), (1, b"short")])
         assert {delivery.data for delivery in received(b, 2)} == {data, b"short"}
 
     def test_a_message_that_is_not_acknowledged_comes_again(self, gang: Gang) -> None:
         a, b = gang(2)
-        a.send([(1, b"once")])
-        (first,) = b.receive(5)
+        a.send(PLACE, [(1, b"once")])
+        (first,) = b.receive(FROM_0, 5)
         until = time.monotonic() + 15
         again: list[Delivery] = []
         while not again and time.monotonic() < until:
-            again = b.receive(1)
+            again = b.receive(FROM_0, 1)
         assert [delivery.data for delivery in again] == [first.data]
         b.acknowledge(again)
         b.close()
@@ -93,21 +95,21 @@ class ChannelContract:
 
     def test_an_acknowledged_message_does_not_come_again(self, gang: Gang) -> None:
         a, b = gang(2)
-        a.send([(1, b"once")])
+        a.send(PLACE, [(1, b"once")])
         assert len(received(b, 1)) == 1
         assert received(b, 1, seconds=1) == []
 
     def test_waiting_ends_when_a_message_comes_and_not_long_after(self, gang: Gang) -> None:
         a, b = gang(2)
-        threading.Timer(0.3, lambda: a.send([(1, b"late")])).start()
+        threading.Timer(0.3, lambda: a.send(PLACE, [(1, b"late")])).start()
         began = time.monotonic()
-        assert [delivery.data for delivery in b.receive(5)] == [b"late"]
+        assert [delivery.data for delivery in b.receive(FROM_0, 5)] == [b"late"]
         assert 0.2 < time.monotonic() - began < 3
 
     def test_nothing_comes_of_waiting_in_vain(self, gang: Gang) -> None:
         (_, b) = gang(2)
         began = time.monotonic()
-        assert b.receive(1) == []
+        assert b.receive(FROM_0, 1) == []
         assert 0.5 < time.monotonic() - began < 4
 
     def test_letters_of_many_chunks_and_none(self, gang: Gang) -> None:

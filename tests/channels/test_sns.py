@@ -13,19 +13,13 @@ from hypothesis import strategies as st
 from lamella.abort import LOOK_EVERY_S
 from lamella.channels import Delivery
 from lamella.channels.drain import drain
-from lamella.channels.sns import (
-    BATCH_BYTES,
-    BATCH_ENTRIES,
-    DELETE_WITHIN_S,
-    VISIBILITY_S,
-    SnsChannel,
-    pack,
-)
+from lamella.channels.queue_end import BATCH_ENTRIES, DATA, DELETE_WITHIN_S, VISIBILITY_S
+from lamella.channels.sns import SLOT, SnsChannel
 from lamella.client import Stack
 from lamella.errors import CloudError
 from lamella.plan import SnsAddress
 from lamella.usage import billed_requests
-from tests.channels.contract import ChannelContract, Gang
+from tests.channels.contract import FROM_0, PLACE, ChannelContract, Gang
 from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 4
@@ -52,8 +46,8 @@ class TestSns(ChannelContract):
 
     def test_draining_leaves_nothing_not_even_what_is_held(self, gang: Gang, cloud: EmbeddedCloud) -> None:
         a, b = gang(2)
-        a.send([(1, b"x")] * 25)
-        assert b.receive(2)
+        a.send(PLACE, [(1, b"x")] * 25)
+        assert b.receive(FROM_0, 2)
         url = b._queue_url  # type: ignore[attr-defined]
         waited: list[float] = []
         now = [0.0]
@@ -69,24 +63,43 @@ class TestSns(ChannelContract):
         assert waited
 
 
-messages = st.lists(st.tuples(st.sampled_from(["0", "17", "199"]), st.integers(0, 250_000)), max_size=30)
+class Recording:
+    """An SNS client that takes everything, and keeps count."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[dict[str, Any]]] = []
+
+    def publish_batch(self, TopicArn: str, PublishBatchRequestEntries: list[dict[str, Any]]) -> Any:  # noqa: N803
+        self.batches.append(PublishBatchRequestEntries)
+        return {}
 
 
-@given(messages)
-def test_batches_keep_order_and_stay_within_the_limits(sizes: list[tuple[str, int]]) -> None:
-    given = [(slot, bytes(size)) for slot, size in sizes]
-    batches = list(pack(given))
-    assert [message for batch in batches for message in batch] == given
-    for batch in batches:
+def published_bytes(entry: dict[str, Any]) -> int:
+    """What SNS counts: body, and name, type and value of each attribute."""
+    attributes = entry["MessageAttributes"].items()
+    return len(entry["Message"]) + sum(
+        len(name) + len(given["DataType"]) + len(given.get("StringValue") or given.get("BinaryValue") or b"")
+        for name, given in attributes
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 250_000)), max_size=30))
+def test_batches_keep_order_and_stay_within_the_limits(sizes: list[tuple[int, int]]) -> None:
+    messages = [(target, bytes(size)) for target, size in sizes]
+    sns = Recording()
+    channel(sns).send(PLACE, messages)
+    entries = [entry["MessageAttributes"] for batch in sns.batches for entry in batch]
+    assert [(int(each[SLOT]["StringValue"]), each[DATA]["BinaryValue"]) for each in entries] == messages
+    for batch in sns.batches:
         assert 1 <= len(batch) <= BATCH_ENTRIES
-        # body, and name, type and value of both attributes
-        total = sum(1 + len("slotString" + slot) + len("dataBinary") + len(data) for slot, data in batch)
-        assert total <= BATCH_BYTES
+        assert sum(published_bytes(entry) for entry in batch) <= 256 << 10
 
 
 def test_small_messages_to_many_peers_are_billed_as_one() -> None:
-    (batch,) = pack([(str(slot), bytes(5000)) for slot in range(8)])
-    assert billed_requests(sum(len(data) for _, data in batch)) == 1
+    sns = Recording()
+    channel(sns).send(PLACE, [(peer % 2, bytes(5000)) for peer in range(8)])
+    (batch,) = sns.batches
+    assert billed_requests(sum(published_bytes(entry) for entry in batch)) == 1
 
 
 class Answering:
@@ -101,7 +114,7 @@ class Answering:
         return self.answers.pop(0)
 
 
-def channel(sns: Answering) -> SnsChannel:
+def channel(sns: Answering | Recording) -> SnsChannel:
     address = SnsAddress("arn:topic", (0, 1), ("https://q0", "https://q1"))
     return SnsChannel(sns, None, address, 0)  # type: ignore[arg-type]
 
@@ -112,14 +125,14 @@ def failed(identity: str, *, sender_fault: bool) -> dict[str, Any]:
 
 def test_only_what_failed_is_sent_again() -> None:
     sns = Answering([failed("1", sender_fault=False), failed("1", sender_fault=False), {"Failed": []}])
-    channel(sns).send([(1, b"a"), (1, b"b"), (1, b"c")])
+    channel(sns).send(PLACE, [(1, b"a"), (1, b"b"), (1, b"c")])
     assert sns.calls == [["0", "1", "2"], ["1"], ["1"]]
 
 
 def test_what_the_topic_refuses_is_an_error_at_once() -> None:
     sns = Answering([failed("0", sender_fault=True)])
     with pytest.raises(CloudError, match="arn:topic refused a message: InternalError"):
-        channel(sns).send([(1, b"a")])
+        channel(sns).send(PLACE, [(1, b"a")])
     assert len(sns.calls) == 1
 
 
@@ -147,7 +160,7 @@ def test_deletions_are_gathered_to_full_batches_and_the_rest_goes_at_close() -> 
 
 def test_a_deletion_does_not_wait_for_the_visibility_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("lamella.channels.sns.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("lamella.channels.queue_end.time.monotonic", lambda: now[0])
     sqs = Deleting()
     end = SnsChannel(None, sqs, SnsAddress("arn", (0,), ("https://q0",)), 0)  # type: ignore[arg-type]
     end.acknowledge([Delivery(b"", "old")])
@@ -162,4 +175,4 @@ def test_a_deletion_does_not_wait_for_the_visibility_to_end(monkeypatch: pytest.
 def test_what_never_succeeds_is_an_error() -> None:
     sns = Answering([failed("0", sender_fault=False)] * 6)
     with pytest.raises(CloudError, match="failed to take a message 6 times"):
-        channel(sns).send([(1, b"a")])
+        channel(sns).send(PLACE, [(1, b"a")])

@@ -16,7 +16,8 @@ import boto3
 import pytest
 
 from lamella import client
-from lamella.channels.sns import DATA, SLOT
+from lamella.channels.queue_end import DATA
+from lamella.channels.sns import SLOT
 from lamella.client import Stack
 from lamella.events import CollectEvent, FinishEvent, LookEvent, PlanEvent, UploadEvent, WorkerEvent
 from lamella.layout import RunKeys
@@ -43,6 +44,7 @@ ACTIONS = {
     "DeleteObjects": "DeleteObject",
     "PublishBatch": "Publish",
     "DeleteMessageBatch": "DeleteMessage",
+    "SendMessageBatch": "SendMessage",
     "ListObjectVersions": "ListBucketVersions",
     "ListMultipartUploads": "ListBucketMultipartUploads",
 }
@@ -54,6 +56,7 @@ UNSEEN = {
     "xray:PutTraceSegments": "done by the Lambda service",
     "xray:PutTelemetryRecords": "done by the Lambda service",
     "s3:ListBucket": "without it a missing key answers 403, not 404",
+    "sqs:TagQueue": "asked for where a queue is made with tags",
     "s3:DeleteObjectVersion": "asked for where a version is named, even that of a bucket without versions",
 }
 # The same, of one function.
@@ -108,7 +111,7 @@ def resources_of(service: str, params: dict[str, Any]) -> list[str]:
         keys = [item["Key"] for item in params.get("Delete", {}).get("Objects", [])] or [params.get("Key")]
         return [bucket if key is None else f"{bucket}/{key}" for key in keys]
     if service == "sqs":
-        queue = params.get("QueueUrl", "").rpartition("/")[2]
+        queue = params.get("QueueName") or params.get("QueueUrl", "").rpartition("/")[2]
         return [f"arn:aws:sqs:us-east-1:123456789012:{queue}" if queue else "*"]
     named = ("TopicArn", "executionArn", "stateMachineArn", "StackName")
     return [next((params[name] for name in named if name in params), "*")]
@@ -158,8 +161,14 @@ class Gang:
     def execution(self, run: str) -> str:
         return self.stack.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{run}"
 
-    def plan(self, run: str, model: str, samples: str) -> None:
-        request = {"model": model, "input": samples, "strategy": "rows", "workers": WORKERS}
+    def plan(self, run: str, model: str, samples: str, channel: str) -> None:
+        request = {
+            "model": model,
+            "input": samples,
+            "strategy": "rows",
+            "workers": WORKERS,
+            "channel": channel,
+        }
         request["activations"] = True
         plan_run(PlanEvent(execution=self.execution(run), run=run, request=request), self.runtime("Plan"))
 
@@ -225,7 +234,7 @@ def roles(
     small_model: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Role]:
-    """After a run that succeeded, one that failed after a worker was started again, and automatic starts."""
+    """After a run over each channel, one that failed after a worker began twice, and automatic starts."""
     folder = tmp_path_factory.mktemp("permissions")
     path = batches.write_npz(folder / "blobs.npz", batches.blobs(200, 16, seed=5))
     brought = client.upload_input(stack, path)
@@ -234,13 +243,15 @@ def roles(
     model = client.upload_model(stack, small_model)
     with pytest.MonkeyPatch.context() as patch:
         gang = Gang(cloud, stack, patch)
-        good, bad = client.new_run_id(), client.new_run_id()
-        gang.plan(good, model, samples)
-        gang.work(good)
-        collect_run(CollectEvent(run=good, attempt=1), gang.runtime("Collect"))
-        assert gang.finish(good, "SUCCEEDED")["status"] == "SUCCEEDED"
+        for channel in ("sns", "sqs", "s3"):
+            good = client.new_run_id()
+            gang.plan(good, model, samples, channel)
+            gang.work(good)
+            collect_run(CollectEvent(run=good, attempt=1), gang.runtime("Collect"))
+            assert gang.finish(good, "SUCCEEDED")["status"] == "SUCCEEDED"
 
-        gang.plan(bad, model, brought)
+        bad = client.new_run_id()
+        gang.plan(bad, model, brought, "sns")
         files = stack.files()
         error = {"Error": "WorkerError", "Cause": json.dumps({"errorMessage": "had begun before"})}
         files.write(RunKeys(bad).error(0), json.dumps({"error": error}).encode())

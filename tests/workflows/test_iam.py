@@ -19,9 +19,9 @@ from workflows.state_machine import RENDERED
 
 BUCKET, TOPIC = "${Bucket.Arn}", "${Topic}"
 SLOT_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-slot-*"
+RUN_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-run-*"
 NOTIFICATIONS, MACHINE = "${NotificationTopic}", "${StateMachine}"
 EXECUTIONS = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${Prefix}-inference:*"
-RUN_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-run-*"
 DATA_BUCKET = "arn:${AWS::Partition}:s3:::theirs"
 NETWORK_INTERFACES = "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:*/*"
 WORKERS = ("WorkerSmall", "WorkerMedium", "WorkerLarge")
@@ -82,6 +82,9 @@ ALLOWED = {
         Grant(("s3:GetObject", "s3:PutObject"), (f"{BUCKET}/leases/*",), "takes slots"),
         Grant(("s3:ListBucket",), (BUCKET,), "are the model's files there? And missing answers 404"),
         Grant(("lambda:GetAccountSettings",), ("*",), "how many workers can run at once"),
+        Grant(
+            ("sqs:CreateQueue", "sqs:TagQueue"), (RUN_QUEUES,), "makes the queues of a run over channel sqs"
+        ),
         *THEIR_DATA,
         *IN_VPC,
     ),
@@ -94,6 +97,11 @@ ALLOWED = {
         TELL_MISSING,
         Grant(("sns:Publish",), (TOPIC,), "sends activations"),
         Grant(("sqs:ReceiveMessage", "sqs:DeleteMessage"), (SLOT_QUEUES,), "receives activations"),
+        Grant(
+            ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+            (RUN_QUEUES,),
+            "both, over channel sqs",
+        ),
         *THEIR_DATA,
         *IN_VPC,
     ),
@@ -119,6 +127,7 @@ ALLOWED = {
             (SLOT_QUEUES,),
             "empties the queues of a run that failed",
         ),
+        Grant(("sqs:DeleteQueue",), (RUN_QUEUES,), "removes the queues that Plan made"),
         Grant(("states:GetExecutionHistory",), (EXECUTIONS,), "how a worker's function died"),
         *IN_VPC,
     ),

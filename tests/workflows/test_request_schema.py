@@ -86,7 +86,7 @@ def test_an_example_satisfies_the_schema_and_plan(schema: dict[str, Any], path: 
     "wrong",
     [
         {"strategy": "row"},
-        {"channel": "sqs"},
+        {"channel": "sns2"},
         {"stratgy": "rows"},
         {"workers": "8"},
         {"workers": 0},

@@ -20,6 +20,8 @@ class Config(BaseModel):
     topic_arn, slots, slot_queues
         The topic that workers publish to, how many slots are deployed (the variable lists their numbers,
         ``0,1,2``), and what a slot's queue URL is but for the slot's number at its end.
+    run_queues
+        What the URL of a queue made for a run is but for what tells it from others.
     workers
         ARN of the worker function of each memory size, MiB: ``1024=arn:...,1769=arn:...``.
     worker_timeout_s
@@ -42,6 +44,7 @@ class Config(BaseModel):
     topic_arn: str = ""
     slots: int = Field(default=0, ge=0)
     slot_queues: str = ""
+    run_queues: str = ""
     workers: str = ""
     worker_timeout_s: int = Field(default=900, ge=1)
     data_buckets: tuple[str, ...] = ()

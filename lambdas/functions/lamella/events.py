@@ -13,7 +13,7 @@ from lamella.layout import INPUTS
 from lamella.plan import StrategyName
 
 STRATEGIES = ("auto", *get_args(StrategyName))
-CHANNELS = ("auto", "sns")
+CHANNELS = ("auto", "sns", "sqs", "s3")
 # What Step Functions takes as the name of an execution (API reference, StartExecution).
 RUN_ID = r"""^[^\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}$"""
 
@@ -48,7 +48,9 @@ class RunRequest(_Event):
     channel: str = Field(
         default="auto",
         json_schema_extra={"enum": [*CHANNELS]},
-        description="How workers that talk do: sns is a topic with a queue for each; auto chooses.",
+        description="How workers that talk do: sns is a topic with a deployed queue for each, sqs a queue "
+        "made for each, s3 an object for all that one sends at a time; auto is sns where enough are "
+        "deployed, else sqs.",
     )
     workers: int | None = Field(
         default=None,

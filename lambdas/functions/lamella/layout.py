@@ -67,6 +67,16 @@ class RunKeys:
     def work(self) -> str:
         return f"{self.root}work/{self.attempt}/"
 
+    @property
+    def halo(self) -> str:
+        """Prefix of what workers send each other through S3."""
+        return f"{self.work}halo/"
+
+    @property
+    def queues(self) -> str:
+        """How many queues were made for the run."""
+        return f"{self.work}queues.json"
+
     def error(self, worker: int) -> str:
         return f"{self.errors}{worker}.json"
 

@@ -10,11 +10,11 @@ import hashlib
 import logging
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from lamella.abort import AbortWatch
-from lamella.channels import Channel
+from lamella.channels import Channel, Source
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 
 # magic, run, attempt, layer, first sample of the micro-batch, source, chunk, chunks, checksum
@@ -22,8 +22,6 @@ _HEADER = struct.Struct("<4s8sHIIHHHI")
 _MAGIC = b"LML1"
 
 _log = logging.getLogger(__name__)
-
-Key = tuple[int, int, int]  # layer, first sample, source
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,8 @@ class Mailbox:
     ) -> None:
         self._channel, self._run, self._attempt, self._worker = channel, run_digest(run), attempt, worker
         self._clock, self._deadline_s, self._watch = clock, deadline_s, watch
-        self._chunks: dict[Key, dict[int, Message]] = {}
-        self._taken: set[Key] = set()
+        self._chunks: dict[Source, dict[int, Message]] = {}
+        self._taken: set[Source] = set()
 
     def post(self, layer: int, first_sample: int, letters: Mapping[int, bytes]) -> None:
         """Send each peer its bytes for a layer and micro-batch."""
@@ -116,7 +114,7 @@ class Mailbox:
                     self._run, self._attempt, layer, first_sample, self._worker, chunk, len(pieces), piece
                 )
                 messages.append((peer, message.to_bytes()))
-        self._channel.send(messages)
+        self._channel.send((layer, first_sample), messages)
 
     def collect(self, layer: int, first_sample: int, sources: Iterable[int]) -> dict[int, bytes]:
         """Wait for what each source sent for a layer and micro-batch.
@@ -130,27 +128,27 @@ class Mailbox:
         MessageError
             If a message of this run is damaged or contradicts another.
         """
-        missing = {(layer, first_sample, source) for source in sources}
+        missing = {((layer, first_sample), source) for source in sources}
         wanted = frozenset(missing)
         missing = {key for key in missing if not self._complete(key)}
         while missing:
             self._watch.check()
             left_s = self._deadline_s - self._clock()
             if left_s <= 0:
-                late = ", ".join(str(source) for _, _, source in sorted(missing))
+                late = ", ".join(str(source) for _, source in sorted(missing))
                 raise DeadlineExceeded(
                     f"layer {layer} waited in vain for worker {late} until the run's deadline"
                 )
-            missing -= self._receive(min(self._watch.due_in_s, left_s))
-        return {source: self._take((layer, first_sample, source)) for _, _, source in wanted}
+            missing -= self._receive(missing, min(self._watch.due_in_s, left_s))
+        return {source: self._take((place, source)) for place, source in wanted}
 
     def close(self) -> None:
         """Leave the channel; may be called twice."""
         self._channel.close()
 
-    def _receive(self, wait_s: float) -> set[Key]:
+    def _receive(self, missing: Collection[Source], wait_s: float) -> set[Source]:
         """Take in what arrives; the keys that it completed."""
-        deliveries = self._channel.receive(wait_s)
+        deliveries = self._channel.receive(missing, wait_s)
         completed = set()
         for delivery in deliveries:
             try:
@@ -166,7 +164,7 @@ class Mailbox:
                 raise RunAborted(
                     f"attempt {message.attempt} of this run is under way: attempt {self._attempt} ends"
                 )
-            key = (message.layer, message.first_sample, message.source)
+            key = ((message.layer, message.first_sample), message.source)
             if key in self._taken:
                 continue
             chunks = self._chunks.setdefault(key, {})
@@ -181,11 +179,11 @@ class Mailbox:
         self._channel.acknowledge(deliveries)
         return completed
 
-    def _complete(self, key: Key) -> bool:
+    def _complete(self, key: Source) -> bool:
         chunks = self._chunks.get(key, {})
         return any(len(chunks) == message.chunks for message in chunks.values())
 
-    def _take(self, key: Key) -> bytes:
+    def _take(self, key: Source) -> bytes:
         chunks = self._chunks.pop(key)
         self._taken.add(key)
         return b"".join(chunks[i].payload for i in range(len(chunks)))

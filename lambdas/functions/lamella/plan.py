@@ -22,7 +22,7 @@ from lamella.tensors import metadata
 
 Range = tuple[int, int]
 StrategyName = Literal["serial", "samples", "rows"]
-ChannelName = Literal["sns", "memory", "none"]
+ChannelName = Literal["sns", "sqs", "s3", "memory", "none"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,26 @@ class SnsAddress:
     topic_arn: str
     slots: tuple[int, ...]
     queue_urls: tuple[str, ...]
+    kind: Literal["sns"] = "sns"
+
+
+@dataclass(frozen=True)
+class SqsAddress:
+    """Each worker's own queue, by worker."""
+
+    queue_urls: tuple[str, ...]
+    kind: Literal["sqs"] = "sqs"
+
+
+@dataclass(frozen=True)
+class S3Address:
+    """The prefix in the stack's bucket below which workers leave what they send; it ends with a slash."""
+
+    prefix: str
+    kind: Literal["s3"] = "s3"
+
+
+Address = SnsAddress | SqsAddress | S3Address
 
 
 @dataclass(frozen=True)
@@ -144,7 +164,7 @@ class Assignment:
     workers: int
     model: str
     manifest_sha256: str
-    channel: SnsAddress | None
+    channel: Address | None
     deadline_s: float
     task: Task
 
@@ -213,7 +233,7 @@ class _Assignment:
     workers: Annotated[int, Field(ge=1)]
     model: str
     manifest_sha256: str
-    channel: SnsAddress | None
+    channel: Annotated[Address, Field(discriminator="kind")] | None
     deadline_s: float
     task: _Task
 

@@ -9,7 +9,7 @@ from typing import cast
 from lamella.errors import PlanError
 from lamella.events import RunRequest
 from lamella.manifest import Manifest
-from lamella.plan import Plan, StrategyName
+from lamella.plan import ChannelName, Plan, StrategyName
 
 DEFAULT_WORKERS = 8
 # An inline Map runs at most 40 iterations at a time (Step Functions quotas); a gang needs all its workers.
@@ -57,16 +57,12 @@ def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capa
             f"{workers} workers can't run at once: the account runs {capacity.concurrency} executions: "
             "ask for fewer, or have the quota raised"
         )
-    if talks and workers > capacity.slots:
-        raise PlanError(
-            f"{workers} workers need {workers} slots and {capacity.slots} are deployed: "
-            "ask for fewer, or deploy more (parameter Slots)"
-        )
+    channel = _channel(request, workers, capacity) if talks else "none"
     sizes = list(capacity.memory_sizes_mb)
     if request.memory_mb is not None and request.memory_mb not in sizes:
         have = ", ".join(str(size) for size in sizes)
         raise PlanError(f"no worker of {request.memory_mb} MB is deployed: use {have}")
-    return Plan(strategy, "sns" if talks else "none", workers, request.memory_mb or sizes[0], samples)
+    return Plan(strategy, channel, workers, request.memory_mb or sizes[0], samples)
 
 
 def fitting_memory_mb(need_bytes: int, sizes_mb: Sequence[int]) -> int:
@@ -92,6 +88,17 @@ def _strategy(request: RunRequest, manifest: Manifest) -> StrategyName:
     if request.workers == 1 or not (manifest.cuts or request.workers):
         return "serial"
     return "rows"
+
+
+def _channel(request: RunRequest, workers: int, capacity: Capacity) -> ChannelName:
+    if request.channel == "auto":
+        return "sns" if workers <= capacity.slots else "sqs"
+    if request.channel == "sns" and workers > capacity.slots:
+        raise PlanError(
+            f"{workers} workers need {workers} slots and {capacity.slots} are deployed: "
+            "ask for fewer, for channel sqs or s3, or deploy more (parameter Slots)"
+        )
+    return cast("ChannelName", request.channel)
 
 
 def _workers(request: RunRequest, manifest: Manifest, strategy: StrategyName, samples: int) -> int:

@@ -11,6 +11,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from lamella.activations import Activations
+from lamella.channels import Place
 from lamella.codec import decode, encode
 from lamella.errors import RunError
 from lamella.plan import Plan, Range
@@ -39,6 +40,8 @@ class PlanRecord:
         Unix time at which Plan began.
     shares
         By worker.
+    places
+        Where workers may send to.
     """
 
     run: str
@@ -51,6 +54,7 @@ class PlanRecord:
     deadline_s: float
     shares: tuple[Share, ...]
     usage: JsonUsage
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)

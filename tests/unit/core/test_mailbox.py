@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamella.abort import LOOK_EVERY_S, AbortWatch
-from lamella.channels import Channel, Delivery
+from lamella.channels import Channel, Delivery, Place, Source
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 from lamella.mailbox import Mailbox, Message, parse_message, run_digest
 
@@ -26,10 +26,10 @@ class Script(Channel):
         self.acknowledged: list[str] = []
         self.clock = 0.0
 
-    def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
+    def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
         self.sent += messages
 
-    def receive(self, wait_s: float) -> list[Delivery]:
+    def receive(self, wanted: Collection[Source], wait_s: float) -> list[Delivery]:
         if not self.arriving:
             self.clock += wait_s
         batch, self.arriving = self.arriving[:3], self.arriving[3:]

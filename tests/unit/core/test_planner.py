@@ -62,7 +62,7 @@ def test_samples_takes_no_more_workers_than_samples(manifest: Manifest) -> None:
         ({"strategy": "rows", "workers": 3}, AMPLE, r"no cut for 3 workers .*2, 4, 8.*--workers 3"),
         ({"workers": 3}, AMPLE, r"no cut for 3 workers .*2, 4, 8"),
         ({"strategy": "rows", "workers": 48}, AMPLE, "a Map runs 40"),
-        ({"strategy": "rows"}, Capacity(4, 1000, (1024,)), "8 slots and 4 are deployed"),
+        ({"channel": "sns"}, Capacity(4, 1000, (1024,)), "8 slots and 4 are deployed: .*channel sqs or s3"),
         ({"strategy": "rows"}, Capacity(64, 7, (1024,)), "the account runs 7"),
         ({"memory_mb": 2048}, AMPLE, "no worker of 2048 MB is deployed: use 1024, 1769, 3008"),
     ],
@@ -91,6 +91,17 @@ def test_requests_that_are_refused(fields: dict[str, object], says: str) -> None
 def test_a_request_needs_a_model_and_an_input() -> None:
     with pytest.raises(InputError, match="has no 'input'"):
         parse_request({"model": "s3://b/m/"})
+
+
+@pytest.mark.parametrize(("slots", "channel"), [(8, "sns"), (7, "sqs")])
+def test_queues_are_made_where_too_few_are_deployed(manifest: Manifest, slots: int, channel: str) -> None:
+    assert ask(manifest, Capacity(slots, 1000, (1024,)), strategy="rows").channel == channel
+
+
+@pytest.mark.parametrize("channel", ["sns", "sqs", "s3"])
+def test_a_channel_that_is_asked_for_is_taken(manifest: Manifest, channel: str) -> None:
+    assert ask(manifest, strategy="rows", channel=channel).channel == channel
+    assert ask(manifest, strategy="serial", channel=channel).channel == "none"
 
 
 def test_memory_grows_with_the_samples_and_is_refused_beyond_the_largest(manifest: Manifest) -> None:

@@ -7,10 +7,15 @@ business, over any channel.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+
+# The layer that a message is an input of, and the first sample of its micro-batch.
+Place = tuple[int, int]
+# A place, and the worker that sends there.
+Source = tuple[Place, int]
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,10 @@ class Channel(ABC):
     max_message_bytes: int
 
     @abstractmethod
-    def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
+    def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
         """Send each message to the worker of that number; returns when the channel has all of them.
+
+        A worker sends to a place once; sending the same there again changes nothing.
 
         Raises
         ------
@@ -49,10 +56,11 @@ class Channel(ABC):
         """
 
     @abstractmethod
-    def receive(self, wait_s: float) -> list[Delivery]:
+    def receive(self, wanted: Collection[Source], wait_s: float) -> list[Delivery]:
         """Messages for this worker: some as soon as there are any, none after ``wait_s``.
 
-        A message that is not acknowledged soon comes again.
+        Those from ``wanted`` are looked for; others may come too. One that is not acknowledged soon may come
+        again.
         """
 
     @abstractmethod

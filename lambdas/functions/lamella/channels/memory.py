@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from lamella.channels.base import Channel, Delivery
+from lamella.channels.base import Channel, Delivery, Place, Source
 
 
 class MemoryHub:
@@ -33,12 +33,14 @@ class MemoryChannel(Channel):
         self._held: dict[str, tuple[float, bytes]] = {}
         self._receipts = 0
 
-    def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
+    def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
+        del place  # the message says it
         for target, data in messages:
             assert len(data) <= self.max_message_bytes
             self._hub.queues[target].put(data)
 
-    def receive(self, wait_s: float) -> list[Delivery]:
+    def receive(self, wanted: Collection[Source], wait_s: float) -> list[Delivery]:
+        del wanted  # a queue gives what comes first
         self._return_unacknowledged()
         try:
             data = self._mine.get(timeout=wait_s) if wait_s > 0 else self._mine.get_nowait()

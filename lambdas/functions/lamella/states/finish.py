@@ -13,14 +13,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from lamella.channels.drain import drain
 from lamella.cost import Architecture, cost, load_book
 from lamella.events import FailedAnswer, FinishEvent
 from lamella.failures import WorkerFailure, death_of, message_of, repeated_attempts, root_failure
 from lamella.layout import RunKeys
-from lamella.leases import SlotLeases
 from lamella.leaving import end_workers
 from lamella.records import Collected, PlanRecord, from_json
+from lamella.reservation import release, release_after_failure
 from lamella.run_metrics import count_run
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
@@ -58,8 +57,7 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
     bucket = runtime.bucket
     record = from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
     found = from_json(Collected, bucket.read(keys.collected), keys.collected)
-    if record.plan.channel == "sns":
-        _leases(runtime).release(event.run)
+    release(runtime, keys, record)
     used = [
         Usage.from_json(usage) for usage in (record.usage, found.usage, *(w.usage for w in found.workers))
     ]
@@ -79,15 +77,8 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
 def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]:
     bucket = runtime.bucket
     failures, silent = end_workers(bucket, keys, event.status)
-    leases = _leases(runtime)
-    slots = leases.held(event.run)
-    drain(runtime.sqs, [runtime.config.slot_queue(slot) for slot in slots], time.monotonic, time.sleep)
-    if silent:
-        # Whoever still runs had begun by now: then its function's time is over.
-        leases.keep(event.run, time.time() + runtime.config.worker_timeout_s)
-    else:
-        leases.release(event.run)
     record = _plan_record(bucket, keys)
+    release_after_failure(runtime, keys, record, staying=bool(silent))
     answer = _explain(event, root_failure(failures, silent), runtime)
     summary = _write_summary(
         event, runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), REMOVAL
@@ -119,10 +110,6 @@ def _write_summary(
         count_run(json.loads(data), repeated_attempts(_history(runtime, event.execution)))
     summary: dict[str, Any] = json.loads(data)
     return summary
-
-
-def _leases(runtime: Runtime) -> SlotLeases:
-    return SlotLeases(runtime.s3, runtime.config.bucket, time.time, time.sleep)
 
 
 def _plan_record(bucket: Bucket, keys: RunKeys) -> PlanRecord | None:

@@ -7,17 +7,18 @@ import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from lamella.channels import Place
 from lamella.config import Config
-from lamella.errors import BatchError, InputError, ModelError, RunAborted
+from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, known_suffix, read_batch
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
-from lamella.leases import SlotLeases
 from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
 from lamella.memory import memory_need_bytes
-from lamella.plan import Assignment, Plan, SnsAddress, Task
+from lamella.plan import Assignment, Plan, Task
 from lamella.planner import Capacity, choose, fitting_memory_mb
 from lamella.records import PlanRecord, Share, to_json
+from lamella.reservation import reserve
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.shares import share_to_bytes
@@ -35,8 +36,8 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     ------
     InputError
         For anything wrong with the request, the model or the input.
-    LeaseError
-        If the run's slots can't be had.
+    LeaseError, CloudError, RunAborted
+        As `reserve`.
     """
     started_s = time.time()
     config = runtime.config
@@ -52,8 +53,8 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         need = memory_need_bytes(tasks, manifest)
         plan = dataclasses.replace(plan, memory_mb=fitting_memory_mb(need, list(sizes)))
     deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
-    channel = _lease(runtime, event.run, plan, deadline_s) if plan.channel == "sns" else None
     keys = RunKeys(event.run)
+    channel = reserve(runtime, keys, plan, deadline_s)
     assignments = [
         Assignment(
             event.run,
@@ -130,18 +131,6 @@ def _capacity(runtime: Runtime, config: Config) -> Capacity:
     return Capacity(config.slots, limits["ConcurrentExecutions"], list(config.worker_functions()))
 
 
-def _lease(runtime: Runtime, run: str, plan: Plan, deadline_s: float) -> SnsAddress:
-    config = runtime.config
-    leases = SlotLeases(runtime.s3, config.bucket, time.time, time.sleep)
-    # A worker that starts at the deadline's last moment may run for its function's whole time.
-    slots = leases.take(run, plan.workers, config.slots, deadline_s + config.worker_timeout_s)
-    # Finish writes the mark and then looks for slots: whichever of the two comes later sees the other.
-    if runtime.bucket.exists(RunKeys(run).abort):
-        leases.release(run)
-        raise RunAborted(f"run {run} was stopped while it was being planned")
-    return SnsAddress(config.topic_arn, slots, tuple(config.slot_queue(slot) for slot in slots))
-
-
 def _write_tasks(bucket: Bucket, keys: RunKeys, assignments: list[Assignment], batch: Batch) -> None:
     def write(assignment: Assignment) -> None:
         task = assignment.task
@@ -175,8 +164,16 @@ def _write_record(
         deadline_s=deadline_s,
         shares=tuple(Share(task.rows, task.samples) for task in tasks),
         usage={},
+        places=_places(tasks),
     )
     body = with_own_write(
         runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))
     )
     runtime.bucket.write(keys.plan, body, "application/json")
+
+
+def _places(tasks: list[Task]) -> tuple[Place, ...]:
+    sending = {
+        (step.parts[-1].layer + 1, step.samples[0]) for task in tasks for step in task.steps if step.send
+    }
+    return tuple(sorted(sending))

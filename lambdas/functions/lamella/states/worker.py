@@ -9,7 +9,10 @@ import time
 from contextlib import closing, nullcontext
 
 from lamella.abort import AbortWatch
+from lamella.channels import Channel
+from lamella.channels.s3 import S3Channel
 from lamella.channels.sns import SnsChannel
+from lamella.channels.sqs import SqsChannel
 from lamella.engine import StepRecord, run_task
 from lamella.errors import DeadlineExceeded, ModelError, WorkerError
 from lamella.events import WorkerEvent
@@ -18,7 +21,7 @@ from lamella.layout import RunKeys
 from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.memory import weight_memory
-from lamella.plan import Assignment, parse_assignment
+from lamella.plan import Address, Assignment, SnsAddress, SqsAddress, parse_assignment
 from lamella.records import Share, WorkerReport, part_to_bytes
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
 from lamella.sealing import with_own_write
@@ -136,9 +139,8 @@ def _mailbox(
     if not assignment.channel:
         return None
     worker = assignment.task.worker
-    channel = SnsChannel(runtime.sns, runtime.sqs, assignment.channel, worker)
     return Mailbox(
-        channel,
+        _channel(runtime, assignment.channel, worker),
         assignment.run,
         assignment.attempt,
         worker,
@@ -146,6 +148,14 @@ def _mailbox(
         deadline_s=deadline_s,
         watch=watch,
     )
+
+
+def _channel(runtime: Runtime, address: Address, worker: int) -> Channel:
+    if isinstance(address, SnsAddress):
+        return SnsChannel(runtime.sns, runtime.sqs, address, worker)
+    if isinstance(address, SqsAddress):
+        return SqsChannel(runtime.sqs, address, worker)
+    return S3Channel(runtime.bucket.below(address.prefix), worker)
 
 
 class _Observer:

@@ -1,0 +1,166 @@
+"""What the workers of a run talk through: had by Plan, given back by Finish, by channel.
+
+========  =========================================  ==================================================
+channel   had                                        given back
+========  =========================================  ==================================================
+``sns``   slots leased, each a deployed queue        drained where the run failed, and released
+``sqs``   a queue made for each worker               deleted
+``s3``    a prefix                                   the objects below it deleted
+========  =========================================  ==================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from lamella.channels.drain import drain
+from lamella.channels.s3 import object_path
+from lamella.errors import CloudError, RunAborted
+from lamella.layout import RunKeys
+from lamella.leases import SlotLeases
+from lamella.plan import Address, Plan, S3Address, SnsAddress, SqsAddress
+from lamella.records import PlanRecord
+from lamella.runtime import Runtime
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+_AT_ONCE = 16
+# As a slot's queue in template.yaml; visibility is set by whoever receives.
+_QUEUE_ATTRIBUTES: Mapping[QueueAttributeNameType, str] = {
+    "MessageRetentionPeriod": "3600",
+    "ReceiveMessageWaitTimeSeconds": "5",
+    "SqsManagedSseEnabled": "true",
+}
+
+
+def reserve(runtime: Runtime, keys: RunKeys, plan: Plan, deadline_s: float) -> Address | None:
+    """Take what the workers of a run need; again for the same run gives the same.
+
+    Raises
+    ------
+    LeaseError
+        If too few slots are free.
+    CloudError
+        If a queue can't be made.
+    RunAborted
+        If the run was stopped meanwhile; nothing is held then.
+    """
+    address: Address
+    match plan.channel:
+        case "sns":
+            address = _lease(runtime, keys.run, plan.workers, deadline_s)
+        case "sqs":
+            address = _make_queues(runtime, keys, plan.workers)
+        case "s3":
+            return S3Address(keys.halo)
+        case _:
+            return None
+    # Finish writes the mark and then looks what is held: whichever of the two comes later sees the other.
+    if runtime.bucket.exists(keys.abort):
+        release(runtime, keys, None)
+        raise RunAborted(f"run {keys.run} was stopped while it was being planned")
+    return address
+
+
+def release(runtime: Runtime, keys: RunKeys, record: PlanRecord | None) -> None:
+    """Give back all that a run holds, when its workers have left; nothing if it holds nothing.
+
+    Parameters
+    ----------
+    record
+        None where Plan left none: then it may hold anything.
+    """
+    channel = record.plan.channel if record else None
+    if channel in {"sns", None}:
+        _leases(runtime).release(keys.run)
+    if channel in {"sqs", None}:
+        _delete_queues(runtime, keys)
+    if record and channel == "s3":
+        objects = (
+            object_path((place, worker)) for place in record.places for worker in range(record.plan.workers)
+        )
+        runtime.bucket.below(keys.halo).delete(objects)
+
+
+def release_after_failure(
+    runtime: Runtime, keys: RunKeys, record: PlanRecord | None, *, staying: bool
+) -> None:
+    """The same for a run that failed.
+
+    Parameters
+    ----------
+    staying
+        Whether some workers are not seen to have left: their slots are kept from others until their
+        functions' time is over, and S3's lifecycle removes what they write.
+    """
+    leases = _leases(runtime)
+    queues = [runtime.config.slot_queue(slot) for slot in leases.held(keys.run)]
+    drain(runtime.sqs, queues, time.monotonic, time.sleep)
+    if staying:
+        # Whoever still runs had begun by now.
+        leases.keep(keys.run, time.time() + runtime.config.worker_timeout_s)
+        _delete_queues(runtime, keys)
+    else:
+        release(runtime, keys, record)
+
+
+def _leases(runtime: Runtime) -> SlotLeases:
+    return SlotLeases(runtime.s3, runtime.config.bucket, time.time, time.sleep)
+
+
+def _lease(runtime: Runtime, run: str, workers: int, deadline_s: float) -> SnsAddress:
+    config = runtime.config
+    # A worker that starts at the deadline's last moment may run for its function's whole time.
+    until_s = deadline_s + config.worker_timeout_s
+    slots = _leases(runtime).take(run, workers, config.slots, until_s)
+    return SnsAddress(config.topic_arn, slots, tuple(config.slot_queue(slot) for slot in slots))
+
+
+def _make_queues(runtime: Runtime, keys: RunKeys, workers: int) -> SqsAddress:
+    # Before the queues are: whoever cleans up must know of each, wherever this ends.
+    runtime.bucket.write(keys.queues, json.dumps({"workers": workers}).encode(), "application/json")
+    urls = _queue_urls(runtime, keys, workers)
+
+    def make(url: str) -> None:
+        name = url.rpartition("/")[2]
+        try:
+            runtime.sqs.create_queue(
+                QueueName=name, Attributes=_QUEUE_ATTRIBUTES, tags={"project": "lamella", "run": keys.run}
+            )
+        except ClientError as error:
+            raise CloudError(f"queue {name} can't be made: {error}: start the run again") from error
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(make, urls))
+    return SqsAddress(urls)
+
+
+def _delete_queues(runtime: Runtime, keys: RunKeys) -> None:
+    try:
+        workers = int(json.loads(runtime.bucket.read(keys.queues))["workers"])
+    except FileNotFoundError:
+        return
+
+    def delete(url: str) -> None:
+        try:
+            runtime.sqs.delete_queue(QueueUrl=url)
+        except runtime.sqs.exceptions.QueueDoesNotExist:
+            return
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(delete, _queue_urls(runtime, keys, workers)))
+    runtime.bucket.delete([keys.queues])
+
+
+def _queue_urls(runtime: Runtime, keys: RunKeys, workers: int) -> tuple[str, ...]:
+    """Named by a hash: a run's id may be longer than what a queue's name takes, and have other characters."""
+    run = hashlib.sha256(keys.run.encode()).hexdigest()[:16]
+    return tuple(f"{runtime.config.run_queues}{run}-{keys.attempt}-{worker}" for worker in range(workers))
