@@ -8,7 +8,7 @@ from moto.events.models import Rule, events_backends
 from moto.sns.models import Topic, sns_backends
 from moto.sqs.models import Queue, sqs_backends
 
-from workflows.embedded_cloud.patches.cloudformation_resources import _as_text
+from workflows.embedded_cloud.patches.cloudformation_resources import as_text
 from workflows.embedded_cloud.patches.context import CloudContext
 
 # Properties of a topic that are attributes in SNS's API, and what they are where nothing is said.
@@ -85,7 +85,7 @@ def _set_topic(topic: Any, properties: dict[str, Any], gone: set[str]) -> None:
     for name, default in _TOPIC.items():
         if name in properties or name in gone:
             value = properties.get(name, default)
-            value = _is_true(value) if isinstance(default, bool) else _as_text(value)
+            value = _is_true(value) if isinstance(default, bool) else as_text(value)
             setattr(topic, _ATTRIBUTE_NAMES[name], value)
     topic._tags = {tag["Key"]: str(tag["Value"]) for tag in properties.get("Tags", [])}
 
@@ -124,7 +124,7 @@ def queues_change_in_their_place(_context: CloudContext) -> None:
         properties = cloudformation_json["Properties"]
         queue = sqs_backends[account_id][region].get_queue(original_resource.name)
         attributes = {
-            name: _as_text(properties[name]) if name in properties else default
+            name: as_text(properties[name]) if name in properties else default
             for name, default in _QUEUE.items()
             if name in properties or name in queue.declared_properties
         }
@@ -145,7 +145,7 @@ def rules_change_in_their_place(_context: CloudContext) -> None:
         return {
             "description": properties.get("Description"),
             "event_bus_arn": properties.get("EventBusName"),
-            "event_pattern": None if pattern is None else _as_text(pattern),
+            "event_pattern": None if pattern is None else as_text(pattern),
             "role_arn": properties.get("RoleArn"),
             "scheduled_expression": properties.get("ScheduleExpression"),
             "state": properties.get("State", "ENABLED"),

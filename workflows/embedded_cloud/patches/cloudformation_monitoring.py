@@ -13,7 +13,7 @@ from moto.cloudwatch.models import (
     cloudwatch_backends,
 )
 
-from workflows.embedded_cloud.patches.cloudformation_resources import ResourceModel, _define
+from workflows.embedded_cloud.patches.cloudformation_resources import ResourceModel, define
 from workflows.embedded_cloud.patches.context import CloudContext
 from workflows.embedded_cloud.stacks.failures import ResourceFailed
 
@@ -67,7 +67,7 @@ def cloudwatch_alarm(_context: CloudContext) -> None:
         ) -> None:
             cloudwatch_backends[account_id][region_name].delete_alarms([resource_name])
 
-    _define(AlarmResource)
+    define(AlarmResource)
 
 
 def alarm_of(name: str, properties: dict[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class ResourceModel(CloudFormationModel):  # type: ignore[misc]
         cls.remove(resource_name, Wanted(resource_name, properties, account_id, region_name))
 
 
-def _define(model: type[ResourceModel]) -> None:
+def define(model: type[ResourceModel]) -> None:
     """Make a type known; moto keeps tables of the direct subclasses of its own base class."""
     parsing.get_model_list().append(model)
     parsing.get_model_map()[model.resource_type] = model
@@ -146,7 +146,7 @@ def sns_subscription(_context: CloudContext) -> None:
             ):
                 if key in wanted.properties:
                     backend.set_subscription_attributes(
-                        subscription.arn, key, _as_text(wanted.properties[key])
+                        subscription.arn, key, as_text(wanted.properties[key])
                     )
             return str(subscription.arn)
 
@@ -154,7 +154,7 @@ def sns_subscription(_context: CloudContext) -> None:
         def remove(cls, physical_id: str, wanted: Wanted) -> None:
             sns_backends[wanted.account_id][wanted.region].unsubscribe(physical_id)
 
-    _define(Subscription)
+    define(Subscription)
 
 
 def sns_topic_policy(_context: CloudContext) -> None:
@@ -167,7 +167,7 @@ def sns_topic_policy(_context: CloudContext) -> None:
         def create(cls, wanted: Wanted) -> str:
             for arn in wanted.properties["Topics"]:
                 backend = sns_backends[wanted.account_id][wanted.region]
-                backend.set_topic_attribute(arn, "policy", _as_text(wanted.properties["PolicyDocument"]))
+                backend.set_topic_attribute(arn, "policy", as_text(wanted.properties["PolicyDocument"]))
             return wanted.name
 
         @classmethod
@@ -180,7 +180,7 @@ def sns_topic_policy(_context: CloudContext) -> None:
                         wanted.region, wanted.account_id, topic.name
                     )
 
-    _define(TopicPolicy)
+    define(TopicPolicy)
 
 
 def sqs_queue_policy(_context: CloudContext) -> None:
@@ -193,7 +193,7 @@ def sqs_queue_policy(_context: CloudContext) -> None:
         def create(cls, wanted: Wanted) -> str:
             for url in wanted.properties["Queues"]:
                 queue = str(url).rsplit("/", 1)[-1]
-                policy = {"Policy": _as_text(wanted.properties["PolicyDocument"])}
+                policy = {"Policy": as_text(wanted.properties["PolicyDocument"])}
                 sqs_backends[wanted.account_id][wanted.region].set_queue_attributes(queue, policy)
             return wanted.name
 
@@ -205,7 +205,7 @@ def sqs_queue_policy(_context: CloudContext) -> None:
                 if queue is not None:
                     queue.policy = None
 
-    _define(QueuePolicy)
+    define(QueuePolicy)
 
 
 def s3_bucket_policy(_context: CloudContext) -> None:
@@ -216,7 +216,7 @@ def s3_bucket_policy(_context: CloudContext) -> None:
 
         @classmethod
         def create(cls, wanted: Wanted) -> str:
-            policy = _as_text(wanted.properties["PolicyDocument"]).encode()
+            policy = as_text(wanted.properties["PolicyDocument"]).encode()
             s3_backends[wanted.account_id]["aws"].put_bucket_policy(wanted.properties["Bucket"], policy)
             return str(wanted.properties["Bucket"])
 
@@ -224,7 +224,7 @@ def s3_bucket_policy(_context: CloudContext) -> None:
         def remove(cls, _physical_id: str, wanted: Wanted) -> None:
             s3_backends[wanted.account_id]["aws"].delete_bucket_policy(wanted.properties["Bucket"])
 
-    _define(BucketPolicy)
+    define(BucketPolicy)
 
 
 def log_groups_change_their_retention(_context: CloudContext) -> None:
@@ -275,7 +275,7 @@ def lambda_event_invoke_config(_context: CloudContext) -> None:
             backend = lambda_backends[wanted.account_id][wanted.region]
             backend.delete_function_event_invoke_config(wanted.properties["FunctionName"])
 
-    _define(EventInvokeConfig)
+    define(EventInvokeConfig)
 
 
 def lambda_alias(_context: CloudContext) -> None:
@@ -301,7 +301,7 @@ def lambda_alias(_context: CloudContext) -> None:
                 wanted.properties["Name"], wanted.properties["FunctionName"]
             )
 
-    _define(Alias)
+    define(Alias)
 
 
 def accept_inert_resources(_context: CloudContext) -> None:
@@ -348,7 +348,8 @@ class InertResource(ResourceModel):
         return cls(name, properties)
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A property as an attribute of SNS or SQS: policies are JSON."""
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else json.dumps(value)

@@ -6,7 +6,7 @@ from typing import Any
 
 from moto.scheduler.models import EventBridgeSchedulerBackend, scheduler_backends
 
-from workflows.embedded_cloud.patches.cloudformation_resources import ResourceModel, Wanted, _define
+from workflows.embedded_cloud.patches.cloudformation_resources import ResourceModel, Wanted, define
 from workflows.embedded_cloud.patches.context import CloudContext
 
 
@@ -60,7 +60,7 @@ def scheduler_schedule(_context: CloudContext) -> None:
             if physical_id in schedules:  # one that deletes itself is gone already
                 _backend(wanted).delete_schedule(group, physical_id)
 
-    _define(ScheduleResource)
+    define(ScheduleResource)
 
 
 def scheduler_schedule_group(_context: CloudContext) -> None:
@@ -88,7 +88,7 @@ def scheduler_schedule_group(_context: CloudContext) -> None:
         def remove(cls, physical_id: str, wanted: Wanted) -> None:
             _backend(wanted).delete_schedule_group(physical_id)
 
-    _define(ScheduleGroupResource)
+    define(ScheduleGroupResource)
 
 
 def _backend(wanted: Wanted) -> EventBridgeSchedulerBackend:
