@@ -53,7 +53,12 @@ def check_model(model: str, stack: Stack | None) -> Manifest:
 
 
 def check_plan(
-    manifest: Manifest, samples: int | None, strategy: str, workers: int | None, slots: int | None
+    manifest: Manifest,
+    samples: int | None,
+    strategy: str,
+    channel: str,
+    workers: int | None,
+    slots: int | None,
 ) -> None:
     """Refuse what can't be planned for the model; what the account allows is Plan's to check.
 
@@ -67,7 +72,9 @@ def check_plan(
     PlanError
         Such as for more workers than rows, or no cut for them.
     """
-    request = RunRequest(model="s3://b/m/", input="s3://b/i", strategy=strategy, workers=workers)
+    request = RunRequest(
+        model="s3://b/m/", input="s3://b/i", strategy=strategy, channel=channel, workers=workers
+    )
     choose(request, manifest, samples or _MANY, Capacity(slots or _MANY, _MANY, [_MANY]))
 
 

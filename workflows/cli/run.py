@@ -56,7 +56,7 @@ def run(
     known = _deployed(None if local else stack)
     manifest = preflight.check_model(model, known)
     found = preflight.check_input(input, manifest.features, samples, known)
-    preflight.check_plan(manifest, found, strategy, workers, known.slots if known else None)
+    preflight.check_plan(manifest, found, strategy, channel, workers, known.slots if known else None)
     check_destination(output)
     is_local = local or stack is None
     with _stack(known, shown) as target:

@@ -74,7 +74,7 @@ class TestRun:
 
     @pytest.mark.parametrize(
         ("option", "given", "nearest"),
-        [("--strategy", "row", "rows"), ("--strategy", "serail", "serial"), ("--channel", "sms", "sns")],
+        [("--strategy", "row", "rows"), ("--strategy", "serail", "serial"), ("--channel", "snss", "sns")],
     )
     def test_unknown_name(
         self, lamella: Lamella, model: Path, batch: Path, option: str, given: str, nearest: str

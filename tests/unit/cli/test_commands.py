@@ -264,14 +264,15 @@ class TestPlanCheck:
 
     def test_more_workers_than_slots(self, manifest: Manifest) -> None:
         with pytest.raises(PlanError, match="8 workers need 8 slots and 3 are deployed"):
-            check_plan(manifest, 10, "rows", 8, slots=3)
+            check_plan(manifest, 10, "rows", "sns", 8, slots=3)
+        check_plan(manifest, 10, "rows", "auto", 8, slots=3)
 
     def test_more_workers_than_samples(self, manifest: Manifest) -> None:
         with pytest.raises(PlanError, match="5 workers are more than the 3 samples"):
-            check_plan(manifest, 3, "samples", 5, slots=None)
+            check_plan(manifest, 3, "samples", "auto", 5, slots=None)
 
     @pytest.mark.parametrize(
         ("strategy", "workers"), [("auto", None), ("auto", 4), ("samples", 3), ("rows", 8)]
     )
     def test_what_can_be_had(self, manifest: Manifest, strategy: str, workers: int | None) -> None:
-        check_plan(manifest, None, strategy, workers, slots=None)
+        check_plan(manifest, None, strategy, "auto", workers, slots=None)
