@@ -114,9 +114,11 @@ def damaged(stack: Stack, model: Path, layer: int) -> str:
 
 
 def test_a_worker_that_raises_is_named_with_its_own_error(
-    cloud: EmbeddedCloud, stack: Stack, long_model: Path, batch: Path
+    cloud: EmbeddedCloud, stack: Stack, batch: Path, tmp_path: Path
 ) -> None:
-    run = begin(stack, damaged(stack, long_model, 100), batch, workers=WORKERS, strategy="rows")
+    # A model of its own: what a warm worker has verified of another run it would not read again.
+    write_model(open_source("alive:256x120"), tmp_path / "model", workers=[WORKERS])
+    run = begin(stack, damaged(stack, tmp_path / "model", 100), batch, workers=WORKERS, strategy="rows")
     ended = outcome(run)
     assert (ended["status"], ended["error"]) == ("FAILED", "WorkerError")
     assert "failed: ModelError: layer 100, rows " in ended["cause"]

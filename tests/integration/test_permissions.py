@@ -29,6 +29,8 @@ from lamella.states.finish import finish_run
 from lamella.states.intake import take_in
 from lamella.states.plan import plan_run
 from lamella.states.worker import run_worker
+from model_prep.readers import open_source
+from model_prep.writer import write_model
 from tests.integration import batches
 from tests.integration.runs import begin
 from tests.integration.stacks import physical_ids, stack_of
@@ -241,6 +243,7 @@ def roles(
     stack.files().write("inputs/permissions.npz", path.read_bytes())
     samples = f"s3://{stack.bucket}/inputs/permissions.npz"
     model = client.upload_model(stack, small_model)
+    write_model(open_source("radixnet:256x240"), folder / "long", workers=[WORKERS])
     with pytest.MonkeyPatch.context() as patch:
         gang = Gang(cloud, stack, patch)
         for channel in ("sns", "sqs", "s3"):
@@ -274,10 +277,10 @@ def roles(
         take_in(LookEvent(prefix="inputs/permissions/"), intake.runtime("Intake"))
         upload = UploadEvent(bucket=everything_on.bucket, key="inputs/permissions/uploaded.npy")
         take_in(upload, intake.runtime("Intake"))
-    return gang.roles | intake.roles | {"Cleanup": cleaned(cloud, small_model, samples)}
+    return gang.roles | intake.roles | {"Cleanup": cleaned(cloud, folder / "long", path)}
 
 
-def cleaned(cloud: EmbeddedCloud, model: Path, samples: str) -> Role:
+def cleaned(cloud: EmbeddedCloud, model: Path, samples: Path) -> Role:
     """Cleanup's role, after a stack with a run under way and everything else that it removes."""
     with stack_of(cloud, "cleaned") as stack, pytest.MonkeyPatch.context() as patch:
         function = physical_ids(cloud, stack.name)["CleanupFunction"]
