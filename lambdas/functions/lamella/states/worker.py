@@ -63,7 +63,6 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     watch = AbortWatch(event.run, lambda: bucket.exists(keys.abort), time.monotonic)
     _join(bucket, keys, event.worker, context.log_stream_name, alone=assignment.channel is None)
     watch.check()
-    joined_s = time.time()
     runtime.logger.info("joined")
     task = assignment.task
     model = folder(runtime.s3, assignment.model)
@@ -86,6 +85,10 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         Processor(threads_for(runtime.memory_mb)) as processor,
         closing(mailbox) if mailbox else nullcontext(),
     ):
+        # Here, so that weights are read meanwhile.
+        if mailbox:
+            mailbox.barrier(assignment.workers, deadline_s)
+        joined_s = time.time()
         runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
         output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
     report = WorkerReport(
