@@ -16,6 +16,7 @@ from lamella.channels.sqs import SqsChannel
 from lamella.engine import StepRecord, run_task
 from lamella.errors import DeadlineExceeded, ModelError, WorkerError
 from lamella.events import WorkerEvent
+from lamella.gang import meet
 from lamella.kernel import Processor, threads_for
 from lamella.layout import RunKeys
 from lamella.mailbox import Mailbox
@@ -63,7 +64,6 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     watch = AbortWatch(event.run, lambda: bucket.exists(keys.abort), time.monotonic)
     _join(bucket, keys, event.worker, context.log_stream_name, alone=assignment.channel is None)
     watch.check()
-    joined_s = time.time()
     runtime.logger.info("joined")
     task = assignment.task
     model = folder(runtime.s3, assignment.model)
@@ -86,6 +86,10 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         Processor(threads_for(runtime.memory_mb)) as processor,
         closing(mailbox) if mailbox else nullcontext(),
     ):
+        if mailbox:
+            # What is read first is under way meanwhile.
+            meet(mailbox, assignment, bucket, keys)
+        joined_s = time.time()
         runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
         output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
     report = WorkerReport(
