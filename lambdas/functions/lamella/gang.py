@@ -45,7 +45,7 @@ def started(bucket: Bucket, keys: RunKeys) -> set[int]:
 def _text(there: set[int], workers: int, when: str, otherwise: str) -> str:
     missing = sorted(set(range(workers)) - there)
     if not missing:
-        return f"all {workers} workers had started {when}, but {otherwise}: start the run again"
+        return f"all {workers} workers had started {when}, but {otherwise}"
     named = ", ".join(map(str, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
     return (
         f"only {len(there)} of {workers} workers had started {when} (not {named}): the account may have been "

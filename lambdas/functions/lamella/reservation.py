@@ -25,6 +25,7 @@ from lamella.channels.s3 import object_path
 from lamella.errors import CloudError, RunAborted
 from lamella.layout import RunKeys
 from lamella.leases import SlotLeases
+from lamella.mailbox import COMING, GOING
 from lamella.plan import Address, Plan, S3Address, SnsAddress, SqsAddress
 from lamella.records import PlanRecord
 from lamella.runtime import Runtime
@@ -84,9 +85,8 @@ def release(runtime: Runtime, keys: RunKeys, record: PlanRecord | None) -> None:
     if channel in {"sqs", None}:
         _delete_queues(runtime, keys)
     if record and channel == "s3":
-        objects = (
-            object_path((place, worker)) for place in record.places for worker in range(record.plan.workers)
-        )
+        places = (COMING, GOING, *record.places)
+        objects = (object_path((place, worker)) for place in places for worker in range(record.plan.workers))
         runtime.bucket.below(keys.halo).delete(objects)
 
 
