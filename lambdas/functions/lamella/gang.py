@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Protocol
+
 from lamella.errors import DeadlineExceeded, GangIncomplete
 from lamella.layout import RunKeys
-from lamella.mailbox import Mailbox
 from lamella.plan import Assignment
-from lamella.storage import Bucket
 
 TURNED_AWAY = "Lambda.TooManyRequestsException"
 """The error of a worker that Lambda would not start, as Step Functions names it."""
@@ -14,7 +15,19 @@ TURNED_AWAY = "Lambda.TooManyRequestsException"
 _NAMED = 8
 
 
-def meet(mailbox: Mailbox, assignment: Assignment, bucket: Bucket, keys: RunKeys) -> None:
+class Meeting(Protocol):
+    """Where workers meet: a `lamella.mailbox.Mailbox`."""
+
+    def barrier(self, workers: int, until_s: float) -> None: ...
+
+
+class Marks(Protocol):
+    """Where workers leave marks: the stack's `lamella.storage.Bucket`."""
+
+    def sizes(self, path: str = "") -> dict[str, int]: ...
+
+
+def meet(mailbox: Meeting, assignment: Assignment, bucket: Marks, keys: RunKeys) -> None:
     """Wait until all workers of the run are there.
 
     Raises
@@ -31,19 +44,20 @@ def meet(mailbox: Mailbox, assignment: Assignment, bucket: Bucket, keys: RunKeys
         raise GangIncomplete(_text(started(bucket, keys), assignment.workers, seconds, str(error))) from error
 
 
-def turned_away(worker: int, bucket: Bucket, keys: RunKeys, workers: int) -> str:
+def turned_away(worker: int, bucket: Marks, keys: RunKeys, workers: int) -> str:
     """Why a run failed one of whose workers Lambda would not start."""
-    return _text(started(bucket, keys), workers, f"when Lambda had turned worker {worker} away for long", "")
+    when = f"when Lambda had turned worker {worker} away for some minutes"
+    return _text(started(bucket, keys), workers, when, f"worker {worker} was turned away: start the run again")
 
 
-def started(bucket: Bucket, keys: RunKeys) -> set[int]:
+def started(bucket: Marks, keys: RunKeys) -> set[int]:
     """The workers that have left the mark of their start."""
     prefix = keys.started(0)[:-1]
     return {int(path.removeprefix(prefix)) for path in bucket.sizes(prefix)}
 
 
-def _text(there: set[int], workers: int, when: str, otherwise: str) -> str:
-    missing = sorted(set(range(workers)) - there)
+def _text(there: Collection[int], workers: int, when: str, otherwise: str) -> str:
+    missing = sorted(set(range(workers)) - set(there))
     if not missing:
         return f"all {workers} workers had started {when}, but {otherwise}"
     named = ", ".join(map(str, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
