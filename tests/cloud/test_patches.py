@@ -121,15 +121,6 @@ def test_map_passes_on_states_errors(cloud: EmbeddedCloud) -> None:
     assert (found["status"], found["error"]) == ("FAILED", "States.Timeout")
 
 
-def test_distributed_map_fails_with_its_items(cloud: EmbeddedCloud) -> None:
-    function = make_function(cloud)
-    items = {"items": [{"value": 1}, {"fail": "x"}, {"value": 2}]}
-    strict = run(cloud, make_machine(cloud, one_state(map_state(function, "DISTRIBUTED"))), items)
-    assert (strict["status"], strict["error"]) == ("FAILED", "States.ExceedToleratedFailureThreshold")
-    tolerant = one_state(map_state(function, "DISTRIBUTED", ToleratedFailureCount=1))
-    assert run(cloud, make_machine(cloud, tolerant), items)["status"] == "SUCCEEDED"
-
-
 def test_objects_as_json_text_in_sdk_calls(sample: Sample) -> None:
     bucket, key = sample.outputs["BucketName"], unique("object")
     state = {

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ RUNTIME = f"python3.{sys.version_info.minor}"
 EMPTY_LAYER = (
     "build-DependenciesLayer:\n\tmkdir -p $(ARTIFACTS_DIR)/python && touch $(ARTIFACTS_DIR)/python/empty\n"
 )
-WAIT_S = 60.0
+WAIT_S = 120.0
+UNTIL_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Machine:
     def calls(self, run: str) -> list[Call]:
         """Invocations made for a run, in order."""
         listed = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=f"calls/{run}/").get("Contents", [])
-        return [Call(**self.read(item["Key"])) for item in sorted(listed, key=lambda item: str(item["Key"]))]
+        keys = sorted((str(item["Key"]) for item in listed), key=lambda key: key.rpartition(" ")[2])
+        return [Call(**self.read(key)) for key in keys]
 
     def read(self, key: str) -> Any:
         """A JSON object in the bucket."""
@@ -138,3 +141,11 @@ def deployed(directory: Path, cloud: EmbeddedCloud) -> Machine:
     parameters = {"Runtime": RUNTIME, "Slots": "0,1,2"}
     outputs = deploy(cloud.endpoint_url, template, "stubs", parameters, cache_dir=directory / "cache")
     return Machine(cloud, outputs)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it."""
+    until_s = time.monotonic() + UNTIL_S
+    while not condition():
+        assert time.monotonic() < until_s, "it never came"
+        time.sleep(0.1)

@@ -16,12 +16,18 @@ import pytest
 
 from workflows.lint_template import transformed
 from workflows.state_machine import RENDERED
+from workflows.state_machine.inference import LABEL
 
 BUCKET, TOPIC = "${Bucket.Arn}", "${Topic}"
 SLOT_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-slot-*"
 RUN_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-run-*"
 NOTIFICATIONS, MACHINE = "${NotificationTopic}", "${StateMachine}"
 EXECUTIONS = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${Prefix}-inference:*"
+WORKER_EXECUTIONS = EXECUTIONS.replace("-inference:", f"-inference/{LABEL}:")
+# The same, as a policy that comes after the machine names them.
+THE_MACHINE_S = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${StateMachine.Name}"
+RUNS, WORKERS_OF_RUNS = f"{THE_MACHINE_S}:*", f"{THE_MACHINE_S}/{LABEL}:*"
+ITEMS = f"{BUCKET}/runs/*/work/*/items.json"
 DATA_BUCKET = "arn:${AWS::Partition}:s3:::theirs"
 NETWORK_INTERFACES = "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:*/*"
 WORKERS = ("WorkerSmall", "WorkerMedium", "WorkerLarge")
@@ -128,7 +134,11 @@ ALLOWED = {
             "empties the queues of a run that failed",
         ),
         Grant(("sqs:DeleteQueue",), (RUN_QUEUES,), "removes the queues that Plan made"),
-        Grant(("states:GetExecutionHistory",), (EXECUTIONS,), "how a worker's function died"),
+        Grant(
+            ("states:GetExecutionHistory",),
+            (EXECUTIONS, WORKER_EXECUTIONS),
+            "how a worker's function died, in the run's execution or its own",
+        ),
         *IN_VPC,
     ),
     "CleanupRole": (
@@ -170,6 +180,14 @@ ALLOWED = {
             "its states",
         ),
         Grant(("s3:PutObject",), (f"{BUCKET}/runs/*/errors/*",), "what a worker failed with"),
+        Grant(("s3:GetObject",), (ITEMS,), "the workers that the Distributed Map goes through"),
+        Grant(("states:StartExecution",), (MACHINE,), "a Distributed Map's workers are executions of it"),
+        Grant(
+            ("states:DescribeExecution", "states:StopExecution"),
+            (RUNS, WORKERS_OF_RUNS),
+            "Step Functions asks for these for a Distributed Map (developer guide, iam-policies-eg-dist-map)",
+        ),
+        Grant(("states:RedriveExecution",), (WORKERS_OF_RUNS,), "the same"),
         Grant(
             (
                 "logs:CreateLogDelivery",
@@ -215,6 +233,10 @@ WILDCARDS = {
     RUN_QUEUES: "they are made, and named, for a run",
     SLOT_QUEUES: "a role's policy could not name 149 queues within IAM's 10,240 characters",
     EXECUTIONS: "an execution's name is made when it starts",
+    WORKER_EXECUTIONS: "so is that of each worker of a Distributed Map",
+    RUNS: "an execution's name is made when it starts",
+    WORKERS_OF_RUNS: "so is that of each worker of a Distributed Map",
+    ITEMS: "a run's name is made when it starts; in it, attempts have numbers",
 }
 
 TRUSTED = {
@@ -349,14 +371,25 @@ def test_nothing_else_gives_more(resources: dict[str, dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "condition"),
-    [("AWS::IAM::Policy", {"HasDataBuckets", "HasKmsKeys"}), ("AWS::IAM::ManagedPolicy", {"InVpc"})],
+    [("AWS::IAM::Policy", {None, "HasDataBuckets", "HasKmsKeys"}), ("AWS::IAM::ManagedPolicy", {"InVpc"})],
 )
 def test_what_a_parameter_asks_for_is_given_only_then(
-    resources: dict[str, dict[str, Any]], kind: str, condition: set[str]
+    resources: dict[str, dict[str, Any]], kind: str, condition: set[str | None]
 ) -> None:
-    found = {item["Condition"] for item in resources.values() if item["Type"] == kind}
+    policies = {name: item for name, item in resources.items() if item["Type"] == kind}
 
-    assert found == condition
+    assert {item.get("Condition") for item in policies.values()} == condition
+    always = [name for name, item in policies.items() if "Condition" not in item]
+    assert always == [name for name in ("DistributedMapPolicy",) if name in policies]
+
+
+def test_the_policy_that_names_the_machine_comes_after_it_and_before_any_run(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    """The machine needs its role, so the role can't name the machine; whatever starts a run needs Cleanup."""
+    assert "StateMachine}" not in json.dumps(resources["StateMachineRole"])
+    assert resources["DistributedMapPolicy"]["Properties"]["Roles"] == [{"Ref": "StateMachineRole"}]
+    assert resources["Cleanup"]["DependsOn"] == "DistributedMapPolicy"
 
 
 def test_buckets_of_others_are_only_read() -> None:
@@ -422,12 +455,16 @@ def test_only_aws_services_are_let_in_and_from_one_source_each(
 
 
 def test_the_machine_s_tasks_are_what_its_role_allows() -> None:
-    actions = {"lambda:invoke": "lambda:InvokeFunction", "aws-sdk:s3:putObject": "s3:PutObject"}
+    actions = {
+        "lambda:invoke": "lambda:InvokeFunction",
+        "aws-sdk:s3:putObject": "s3:PutObject",
+        "s3:getObject": "s3:GetObject",
+    }
     called = {
         actions[integration]
         for integration in re.findall(r"arn:[^:]+:states:::([\w:-]+)", RENDERED.read_text(encoding="utf-8"))
     }
-    by_the_service = {"logs", "xray"}
+    by_the_service = {"logs", "xray", "states"}
 
     assert called == {
         action

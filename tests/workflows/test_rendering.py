@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from lamella.launch import MAX_INLINE_WORKERS, MAX_WORKERS
 from workflows.state_machine import RENDERED, render
 from workflows.state_machine.validate import filled, findings
 
@@ -44,7 +45,8 @@ def test_the_file_is_what_is_authored(text: str) -> None:
 def test_every_task_has_a_timeout_and_is_retried_and_caught(definition: dict[str, Any]) -> None:
     tasks = {name: state for name, state in states_of(definition) if state["Type"] == "Task"}
 
-    assert set(tasks) == {"Plan", "Worker", "RecordError", "Collect", "Finish", "FinishFailed"}
+    of_workers = {f"{kind}{name}" for kind in ("", "Distributed") for name in ("Worker", "RecordError")}
+    assert set(tasks) == {"Plan", *of_workers, "Collect", "Finish", "FinishFailed"}
     for task in tasks.values():
         assert task["TimeoutSeconds"] > 0
         assert [catch["ErrorEquals"] for catch in task["Catch"]] == [["States.ALL"]]
@@ -65,18 +67,45 @@ def test_the_machine_has_no_timeout_which_would_pass_its_catches_by(definition: 
     assert "TimeoutSeconds" not in definition
 
 
-def test_the_map_is_caught_and_not_retried(definition: dict[str, Any]) -> None:
-    (workers,) = [state for _, state in states_of(definition) if state["Type"] == "Map"]
+def test_both_maps_are_caught_and_not_retried_and_as_wide_as_plan_knows(definition: dict[str, Any]) -> None:
+    maps = {name: state for name, state in states_of(definition) if state["Type"] == "Map"}
 
-    assert "Retry" not in workers
-    assert workers["Catch"][0]["Next"] == "FinishFailed"
-    assert workers["ItemProcessor"]["ProcessorConfig"] == {"Mode": "INLINE"}
-    assert workers["MaxConcurrency"] == 40
+    assert set(maps) == {"Workers", "DistributedWorkers"}
+    for workers in maps.values():
+        assert "Retry" not in workers
+        assert workers["Catch"][0]["Next"] == "FinishFailed"
+        assert workers["Next"] == "Collect"
+    inline, distributed = maps["Workers"], maps["DistributedWorkers"]
+    assert inline["ItemProcessor"]["ProcessorConfig"] == {"Mode": "INLINE"}
+    assert inline["MaxConcurrency"] == MAX_INLINE_WORKERS == 40
+    children = {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+    assert distributed["ItemProcessor"]["ProcessorConfig"] == children
+    assert distributed["MaxConcurrency"] == MAX_WORKERS == 1000
+    assert distributed["ToleratedFailureCount"] == 0
+
+
+def test_workers_of_both_maps_do_the_same(definition: dict[str, Any]) -> None:
+    def body(name: str) -> str:
+        processor = definition["States"][name]["ItemProcessor"]
+        return json.dumps({key: processor[key] for key in ("StartAt", "States")})
+
+    assert body("DistributedWorkers").replace("Distributed", "") == body("Workers")
+
+
+def test_names_of_states_are_unique_in_the_whole_machine(definition: dict[str, Any]) -> None:
+    names = [name for name, _ in states_of(definition)]
+
+    assert len(names) == len(set(names))
 
 
 def test_nothing_passes_between_states_but_what_plan_answers(definition: dict[str, Any]) -> None:
-    for name in ("Workers", "Collect"):
-        assert definition["States"][name]["ResultPath"] is None
+    """A Map's results may have 256 KiB together: each iteration's is empty."""
+    states = dict(states_of(definition))
+
+    for name in ("Workers", "DistributedWorkers", "Collect", "Worker", "DistributedWorker"):
+        assert states[name]["ResultPath"] is None
+    for name in ("Worker", "DistributedWorker"):
+        assert states[name]["OutputPath"] is None
 
 
 def test_the_template_substitutes_what_the_machine_names(text: str) -> None:

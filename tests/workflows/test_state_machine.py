@@ -9,18 +9,17 @@ from typing import Any
 
 import pytest
 
-from tests.workflows.stub_project import Machine, deployed
+from tests.workflows.stub_project import Machine, deployed, until
 from workflows.embedded_cloud import EmbeddedCloud
 
 FINISHED_FAILED = ("WorkerError", "worker 1 failed: as Finish says")
-RUNTIME_ERROR_S = 20.0
 
 
 def test_a_run_takes_each_state_once_and_its_output_is_what_finish_answers(machine: Machine) -> None:
     done = machine.run()
 
     assert done.status == "SUCCEEDED"
-    assert done.states() == ["Plan", "Workers", "Collect", "Finish"]
+    assert done.states() == ["Plan", "Launch", "Workers", "Collect", "Finish"]
     assert done.output == {"status": "SUCCEEDED", "run_id": done.run}
     assert sorted(call.state for call in done.calls) == [
         "collect",
@@ -71,7 +70,7 @@ def test_a_failed_worker_leaves_its_error_and_the_run_fails_as_finish_says(machi
 
     assert done.status == "FAILED"
     assert (done.error, done.cause) == FINISHED_FAILED
-    assert done.states() == ["Plan", "Workers", "FinishFailed", "Failed"]
+    assert done.states() == ["Plan", "Launch", "Workers", "FinishFailed", "Failed"]
     assert machine.keys(f"runs/{done.run}/errors/") == [f"runs/{done.run}/errors/1.json"]
     written = machine.read(f"runs/{done.run}/errors/1.json")
     assert (written["worker"], written["attempt"]) == (1, 1)
@@ -110,8 +109,8 @@ def test_a_function_that_dies_is_started_once_more(machine: Machine, state: str)
     ("state", "states"),
     [
         ("plan", ["Plan", "FinishFailed", "Failed"]),
-        ("collect", ["Plan", "Workers", "Collect", "FinishFailed", "Failed"]),
-        ("finish SUCCEEDED", ["Plan", "Workers", "Collect", "Finish", "FinishFailed", "Failed"]),
+        ("collect", ["Plan", "Launch", "Workers", "Collect", "FinishFailed", "Failed"]),
+        ("finish SUCCEEDED", ["Plan", "Launch", "Workers", "Collect", "Finish", "FinishFailed", "Failed"]),
     ],
 )
 def test_whatever_fails_finish_is_told(machine: Machine, state: str, states: list[str]) -> None:
@@ -147,11 +146,11 @@ def test_a_finish_that_fails_as_well_says_so_with_the_first_error(machine: Machi
 def test_a_stopped_execution_reaches_finish_through_the_rule(machine: Machine) -> None:
     arn = machine.start({f"worker {number}": {"sleep_s": 3} for number in range(3)})
     run = arn.rpartition(":")[2]
-    _until(lambda: any(call.state.startswith("worker") for call in machine.calls(run)))
+    until(lambda: any(call.state.startswith("worker") for call in machine.calls(run)))
 
     machine.stepfunctions.stop_execution(executionArn=arn)
 
-    _until(lambda: any(call.state == "finish ABORTED" for call in machine.calls(run)))
+    until(lambda: any(call.state == "finish ABORTED" for call in machine.calls(run)))
     event = next(call.event for call in machine.calls(run) if call.state == "finish ABORTED")
     assert event == {"execution": arn, "run": run, "status": "ABORTED"}
     assert machine.wait(arn).status == "ABORTED"
@@ -160,7 +159,7 @@ def test_a_stopped_execution_reaches_finish_through_the_rule(machine: Machine) -
 def test_a_failed_execution_reaches_finish_through_the_rule_too(machine: Machine) -> None:
     done = machine.run({"collect": {"raise": ["ValueError", "no"]}})
 
-    _until(lambda: len([c for c in machine.calls(done.run) if c.state == "finish FAILED"]) == 2)
+    until(lambda: len([c for c in machine.calls(done.run) if c.state == "finish FAILED"]) == 2)
     events = [call.event for call in machine.calls(done.run) if call.state == "finish FAILED"]
     assert "error" in events[0]
     assert "error" not in events[1]
@@ -178,10 +177,3 @@ def test_an_invocation_that_lambda_turns_away_is_tried_again(tmp_path: Path) -> 
     ]
     assert done.status == "SUCCEEDED"
     assert set(refused) == {"Lambda.TooManyRequestsException"}
-
-
-def _until(condition: Any) -> None:
-    until_s = time.monotonic() + RUNTIME_ERROR_S
-    while not condition():
-        assert time.monotonic() < until_s, "it never came"
-        time.sleep(0.1)

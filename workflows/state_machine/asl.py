@@ -15,10 +15,22 @@ from typing import Any
 # The SDK brings SageMaker's along, which warns of its age and logs to stdout when it is imported.
 with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from stepfunctions.steps import Catch, Chain, Fail, Graph, Map, Retry, Task
+    from stepfunctions.steps import Catch, Chain, Choice, ChoiceRule, Fail, Graph, Map, Retry, Task
     from stepfunctions.steps.states import State
 
-__all__ = ["Catch", "Chain", "DynamicFail", "Graph", "InlineMap", "JitteredRetry", "Json", "Task"]
+__all__ = [
+    "Catch",
+    "Chain",
+    "Choice",
+    "ChoiceRule",
+    "DistributedMap",
+    "DynamicFail",
+    "Graph",
+    "InlineMap",
+    "JitteredRetry",
+    "Json",
+    "Task",
+]
 
 Json = dict[str, Any]
 
@@ -26,7 +38,10 @@ Json = dict[str, Any]
 class NewField(Enum):
     """Fields of the language that the SDK doesn't know."""
 
+    ItemReader = "item_reader"
     ItemSelector = "item_selector"
+    Label = "label"
+    ToleratedFailureCount = "tolerated_failure_count"
     MaxDelaySeconds = "max_delay_seconds"
     JitterStrategy = "jitter_strategy"
     ErrorPath = "error_path"
@@ -77,3 +92,16 @@ class InlineMap(Map):  # type: ignore[misc]
             **Graph(self.iterator).to_dict(),
         }
         return state
+
+
+class DistributedMap(InlineMap):
+    """A Map whose iterations are executions of their own, of type STANDARD.
+
+    ``ItemReader`` says where its items are, ``Label`` names it in its executions' ARNs.
+    """
+
+    def allowed_fields(self) -> list[Enum]:
+        return [*super().allowed_fields(), NewField.ItemReader, NewField.Label, NewField.ToleratedFailureCount]
+
+    def processor_config(self) -> Json:
+        return {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lamella.errors import RunError
+from lamella.launch import MAX_WORKERS
 
 
 class Config(BaseModel):
@@ -26,6 +27,10 @@ class Config(BaseModel):
         ARN of the worker function of each memory size, MiB: ``1024=arn:...,1769=arn:...``.
     worker_timeout_s
         Timeout of the worker functions.
+    max_workers
+        How many workers a run may have.
+    start_deadline_s
+        How long a gang waits for the last of its workers to start.
     data_buckets
         Further buckets that models and inputs may lie in, only to be read: the variable lists them.
     metrics
@@ -47,6 +52,8 @@ class Config(BaseModel):
     run_queues: str = ""
     workers: str = ""
     worker_timeout_s: int = Field(default=900, ge=1)
+    max_workers: int = Field(default=MAX_WORKERS, ge=1, le=MAX_WORKERS)
+    start_deadline_s: int = Field(default=120, ge=1)
     data_buckets: tuple[str, ...] = ()
     metrics: bool = False
     state_machine_arn: str = ""

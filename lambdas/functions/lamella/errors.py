@@ -8,6 +8,7 @@ LamellaError                 one line: what is wrong, where, what to do
 └── RunError                 a run that was launched and failed (exit code 1)
     ├── WorkerError          a worker failed; names it
     ├── RunAborted           the run's abort mark was seen
+    ├── GangIncomplete       not all workers had started by the start deadline
     ├── DeadlineExceeded     a wait that would outlast the run or the function
     ├── NonFiniteActivation  a layer produced NaN or infinity
     ├── MessageError         bytes that are no message, or don't decode within their stated bounds
@@ -52,6 +53,10 @@ class WorkerError(RunError):
 
 class RunAborted(RunError):
     """The run's abort mark was seen: someone else failed or cancelled."""
+
+
+class GangIncomplete(RunError):
+    """Not all workers of a run had started by its start deadline; the text says how many."""
 
 
 class DeadlineExceeded(RunError):

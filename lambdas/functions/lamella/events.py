@@ -97,13 +97,16 @@ class PlanAnswer(_Event):
     function
         ARN of the worker function of the planned size.
     workers
-        Their numbers, which the Map goes through.
+        Their numbers, which the inline Map goes through; none where there are too many for it.
+    items
+        S3 key of what the Distributed Map goes through in that case.
     """
 
     run: str
     attempt: int
     function: str
     workers: list[int]
+    items: str | None = None
 
 
 class WorkerEvent(_Event):

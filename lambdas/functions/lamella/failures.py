@@ -22,12 +22,15 @@ class WorkerFailure:
     ----------
     failed_at
         When, as Step Functions writes it: sorts by time.
+    execution
+        ARN of the execution that the worker was started by: a Distributed Map's workers have one each.
     """
 
     worker: int
     error: str
     message: str
     failed_at: str = ""
+    execution: str = ""
 
 
 def parse_failure(worker: int, data: bytes) -> WorkerFailure:
@@ -35,10 +38,10 @@ def parse_failure(worker: int, data: bytes) -> WorkerFailure:
     try:
         body = json.loads(data)
         error, cause = str(body["error"]["Error"]), str(body["error"].get("Cause", ""))
-        failed_at = str(body.get("failed_at", ""))
+        failed_at, execution = str(body.get("failed_at", "")), str(body.get("execution", ""))
     except (ValueError, KeyError, TypeError, AttributeError):
-        error, cause, failed_at = "Unknown", data.decode(errors="replace"), ""
-    return WorkerFailure(worker, error, message_of(cause), failed_at)
+        error, cause, failed_at, execution = "Unknown", data.decode(errors="replace"), "", ""
+    return WorkerFailure(worker, error, message_of(cause), failed_at, execution)
 
 
 def message_of(cause: str) -> str:
@@ -69,7 +72,7 @@ def root_failure(failures: Iterable[WorkerFailure], silent: Collection[int] = ()
 
 
 def death_of(worker: int, events: Sequence[Mapping[str, Any]]) -> WorkerFailure | None:
-    """How a worker's function died at first, from the execution's history.
+    """How a worker's function died at first, from the history of the execution that started it.
 
     Parameters
     ----------

@@ -68,6 +68,11 @@ class RunKeys:
         return f"{self.root}work/{self.attempt}/"
 
     @property
+    def items(self) -> str:
+        """What the Distributed Map goes through, where the workers are too many for the inline one."""
+        return f"{self.work}items.json"
+
+    @property
     def halo(self) -> str:
         """Prefix of what workers send each other through S3."""
         return f"{self.work}halo/"

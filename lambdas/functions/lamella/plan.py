@@ -177,6 +177,8 @@ class Assignment:
         Of the manifest that the plan was made from.
     deadline_s
         Unix time at which the run gives up.
+    start_by_s, start_within_s
+        Unix time at which a gang whose workers talk gives up if it is not complete, and how long that is.
     """
 
     run: str
@@ -187,6 +189,8 @@ class Assignment:
     channel: Address | None
     deadline_s: float
     task: Task
+    start_by_s: float = 0.0
+    start_within_s: float = 0.0
 
     def to_bytes(self) -> bytes:
         """A safetensors file: the row numbers as one tensor, everything else in its metadata."""
@@ -261,6 +265,8 @@ class _Assignment:
     channel: Annotated[Address, Field(discriminator="kind")] | None
     deadline_s: float
     task: _Task
+    start_by_s: float = 0.0
+    start_within_s: float = 0.0
 
 
 _ASSIGNMENT = TypeAdapter(_Assignment)

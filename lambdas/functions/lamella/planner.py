@@ -8,13 +8,12 @@ from typing import cast
 
 from lamella.errors import PlanError
 from lamella.events import RunRequest
+from lamella.launch import MAX_SNS_WORKERS, MAX_WORKERS
 from lamella.manifest import Manifest
 from lamella.plan import ChannelName, Plan, StrategyName
 from lamella.strategies import TALKS
 
 DEFAULT_WORKERS = 8
-# An inline Map runs at most 40 iterations at a time (Step Functions quotas); a gang needs all its workers.
-MAX_INLINE_WORKERS = 40
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,14 @@ class Capacity:
         Lambda executions that may run at the same time in the account.
     memory_sizes_mb
         Of the deployed worker functions, ascending.
+    max_workers
+        Of one run, as the stack was deployed.
     """
 
     slots: int
     concurrency: int
     memory_sizes_mb: Sequence[int]
+    max_workers: int = MAX_WORKERS
 
 
 def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capacity) -> Plan:
@@ -53,9 +55,10 @@ def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capa
     groups = 1
     if strategy == "hybrid":
         groups = _groups(manifest, workers, samples)[0]
-    if workers > MAX_INLINE_WORKERS:
+    if workers > capacity.max_workers:
         raise PlanError(
-            f"{workers} workers can't run at once (a Map runs {MAX_INLINE_WORKERS}): ask for fewer"
+            f"{workers} workers are more than the {capacity.max_workers} that a run may have here: ask for "
+            f"fewer, or deploy with more (parameter MaxWorkers, at most {MAX_WORKERS})"
         )
     if workers > capacity.concurrency:
         raise PlanError(
@@ -118,7 +121,11 @@ def _strategy(request: RunRequest, manifest: Manifest) -> StrategyName:
 
 def _channel(request: RunRequest, workers: int, capacity: Capacity) -> ChannelName:
     if request.channel == "auto":
-        return "sns" if workers <= capacity.slots else "sqs"
+        return "sns" if workers <= min(capacity.slots, MAX_SNS_WORKERS) else "sqs"
+    if request.channel == "sns" and workers > MAX_SNS_WORKERS:
+        raise PlanError(
+            f"sns serves up to {MAX_SNS_WORKERS} workers, not {workers}: ask for channel sqs or s3"
+        )
     if request.channel == "sns" and workers > capacity.slots:
         raise PlanError(
             f"{workers} workers need {workers} slots and {capacity.slots} are deployed: "

@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lamella.errors import MessageError
+from lamella.launch import is_distributed
 
 BILLED_CHUNK_BYTES = 64 * 1024
 INVOKE = "lambda.invoke"
 TRANSITION = "stepfunctions.transition"
-# Plan, Workers, Collect, Finish: the states of workflows/inference.asl.json that a good run enters once.
-_SINGLE_STATES = 4
+# Plan, Launch, a Map, Collect, Finish: the states of workflows/inference.asl.json that a good run enters once.
+_SINGLE_STATES = 5
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,10 @@ def lambda_usage(duration_s: float, memory_mb: int, init_s: float = 0.0) -> Usag
 def step_functions_usage(workers: int) -> Usage:
     """State transitions of a good run: a Standard workflow is billed for every state it enters, a Map's too.
 
-    A retry is one more (https://aws.amazon.com/step-functions/pricing/); it is not foreseen here.
+    So are the executions that a Distributed Map starts, whose starts count one each besides. A retry is one
+    more (https://aws.amazon.com/step-functions/pricing/); it is not foreseen here.
     """
-    entered = _SINGLE_STATES + workers
+    entered = _SINGLE_STATES + workers * (2 if is_distributed(workers) else 1)
     return Usage({TRANSITION: Count(calls=entered, billed=entered)})
 
 

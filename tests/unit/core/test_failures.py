@@ -59,6 +59,12 @@ def history(worker: int, error: str) -> list[dict[str, Any]]:
     ]
 
 
+def test_where_a_worker_has_an_execution_of_its_own_its_error_says_which() -> None:
+    body = {"worker": 3, "error": {"Error": "E", "Cause": "c"}, "execution": "arn:of/its:own"}
+    assert parse_failure(3, json.dumps(body).encode()).execution == "arn:of/its:own"
+    assert parse_failure(0, written("E", "c")).execution == ""
+
+
 def test_how_a_worker_died_is_found_in_the_history() -> None:
     events = history(1, "RunAborted") + history(2, "Runtime.ExitError") + history(3, "Sandbox.Timedout")
     assert death_of(2, events) == WorkerFailure(2, "Runtime.ExitError", "signal: killed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -103,7 +104,12 @@ def test_larger_groups_come_next(manifest: Manifest) -> None:
         ({"strategy": "rows", "workers": 49}, AMPLE, "more than the 48 rows of the narrowest layer"),
         ({"strategy": "rows", "workers": 3}, AMPLE, r"no cut for 3 workers .*2, 4, 8.*--workers 3"),
         ({"workers": 3}, AMPLE, r"no cut for 3 workers .*2, 4, 8"),
-        ({"strategy": "rows", "workers": 48}, AMPLE, "a Map runs 40"),
+        (
+            {"strategy": "rows", "workers": 48},
+            Capacity(64, 1000, (1024,), max_workers=47),
+            "48 workers are more than the 47 .*parameter MaxWorkers, at most 1000",
+        ),
+        ({"strategy": "samples", "workers": 1001, "samples": 2000}, AMPLE, "more than the 1000 that a run"),
         ({"channel": "sns"}, Capacity(4, 1000, (1024,)), "8 slots and 4 are deployed: .*channel sqs or s3"),
         ({"strategy": "rows"}, Capacity(64, 7, (1024,)), "the account runs 7"),
         ({"memory_mb": 2048}, AMPLE, "no worker of 2048 MB is deployed: use 1024, 1769, 3008"),
@@ -112,6 +118,19 @@ def test_larger_groups_come_next(manifest: Manifest) -> None:
 def test_refusals(manifest: Manifest, fields: dict[str, object], capacity: Capacity, says: str) -> None:
     with pytest.raises(PlanError, match=says):
         ask(manifest, capacity, **fields)
+
+
+def test_a_gang_may_be_larger_than_what_an_inline_map_or_sns_holds(tmp_path: Path) -> None:
+    write_model(random_source([20, 240, 240]), tmp_path / "m", workers=[48, 200, 201])
+    wide = read_manifest(Directory(tmp_path / "m"))
+    ample = Capacity(500, 1000, (1024,))
+
+    assert ask(wide, ample, workers=48).workers == 48
+    assert ask(wide, ample, workers=200).channel == "sns"
+    assert ask(wide, ample, workers=201).channel == "sqs"
+    assert ask(wide, ample, workers=201, channel="s3").channel == "s3"
+    with pytest.raises(PlanError, match="sns serves up to 200 workers, not 201: ask for channel sqs or s3"):
+        ask(wide, ample, workers=201, channel="sns")
 
 
 @pytest.mark.parametrize(

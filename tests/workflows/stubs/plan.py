@@ -1,15 +1,24 @@
-"""Plans three workers of the size that LAMELLA_WORKERS lists first."""
+"""Plans three workers of the size that LAMELLA_WORKERS lists first; a script's "gang" of so many in its answer
+is for the Distributed Map.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
-from stub import act
+from stub import BUCKET, act, s3
 
 SMALLEST = os.environ["LAMELLA_WORKERS"].split(",")[0].partition("=")[2]
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    answer = {"run": event["run"], "attempt": 1, "function": SMALLEST, "workers": [0, 1, 2]}
-    return act("plan", event, answer)
+    each = {"run": event["run"], "attempt": 1, "function": SMALLEST}
+    answer = act("plan", event, {**each, "workers": [0, 1, 2], "items": None})
+    if workers := answer.pop("gang", 0):
+        items = f"runs/{event['run']}/work/1/items.json"
+        body = json.dumps([{**each, "worker": worker} for worker in range(workers)])
+        s3.put_object(Bucket=BUCKET, Key=items, Body=body.encode())
+        return {**answer, "workers": [], "items": items}
+    return answer

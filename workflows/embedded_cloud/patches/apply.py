@@ -18,6 +18,7 @@ from workflows.embedded_cloud.patches import (
     cloudformation_stacks,
     cloudformation_templates,
     custom_resources,
+    distributed_map,
     events,
     iam,
     lambda_backend,
@@ -34,6 +35,7 @@ from workflows.embedded_cloud.patches.context import CloudContext
 
 PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *stepfunctions_engine.PATCHES,
+    *distributed_map.PATCHES,
     *stepfunctions_stop.PATCHES,
     *cloudformation_parsing.PATCHES,
     *cloudformation_stacks.PATCHES,

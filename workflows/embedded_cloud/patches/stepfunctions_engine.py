@@ -206,30 +206,6 @@ def map_passes_on_states_errors(_context: CloudContext) -> None:
     iteration_worker.CustomErrorName = named
 
 
-def distributed_map_fails_with_its_items(_context: CloudContext) -> None:
-    """A Distributed Map fails when more items fail than tolerated; in moto it succeeds with null for each."""
-    original = DistributedItemProcessorWorker._eval_job
-
-    def _eval_job(self: Any, env: Any, job: Any) -> None:
-        original(self, env, job)
-        record = self._map_run_record
-        failed = record.item_counter.failed.get() + record.item_counter.timed_out.get()
-        percentage = 100 * failed / max(1, self._job_pool._jobs_number)
-        limits = [(failed, record.tolerated_failure_count), (percentage, record.tolerated_failure_percentage)]
-        given = [(reached, limit) for reached, limit in limits if limit] or [(failed, 0)]
-        if any(reached > limit for reached, limit in given):
-            error = StatesErrorNameType.StatesExceedToleratedFailureThreshold
-            cause = "The specified tolerated failure threshold was exceeded"
-            details = EventDetails(
-                mapRunFailedEventDetails=MapRunFailedEventDetails(error=error.to_name(), cause=cause)
-            )
-            job.job_output = FailureEventException(
-                FailureEvent(env, StatesErrorName(typ=error), HistoryEventType.MapRunFailed, details)
-            )
-
-    DistributedItemProcessorWorker._eval_job = _eval_job
-
-
 def objects_as_json_text_in_sdk_calls(_context: CloudContext) -> None:
     """An object given for a blob, such as S3's Body, is sent as JSON text; moto hands boto3 the object."""
     original = StateTaskServiceAwsSdk._eval_service_task
@@ -295,7 +271,6 @@ PATCHES = (
     name_executions,
     name_lambda_errors_as_aws_does,
     map_passes_on_states_errors,
-    distributed_map_fails_with_its_items,
     objects_as_json_text_in_sdk_calls,
     quiet_engine,
 )

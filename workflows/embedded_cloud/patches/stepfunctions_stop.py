@@ -123,6 +123,8 @@ def describe_executions_as_json(_context: CloudContext) -> None:
             answer["output"] = to_json_str(execution.output, separators=(",", ":"))
             answer["outputDetails"] = {"included": True}
         answer |= {key: getattr(execution, key) for key in ("error", "cause") if getattr(execution, key)}
+        if hasattr(execution, "map_run_arn"):
+            answer["mapRunArn"] = execution.map_run_arn
         return ActionResult(answer)
 
     Execution.get_start_execution_details = details

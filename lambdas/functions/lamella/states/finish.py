@@ -14,8 +14,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from lamella.cost import Architecture, cost, load_book
+from lamella.errors import GangIncomplete
 from lamella.events import FailedAnswer, FinishEvent
 from lamella.failures import WorkerFailure, death_of, message_of, repeated_attempts, root_failure
+from lamella.gang import TURNED_AWAY, turned_away
 from lamella.layout import RunKeys
 from lamella.leaving import end_workers
 from lamella.records import Collected, PlanRecord, from_json
@@ -28,6 +30,7 @@ from lamella.summary import failed_summary, summarize
 from lamella.usage import Count, Usage, merge, step_functions_usage
 
 HISTORY_EVENTS = 10_000
+INCOMPLETE = GangIncomplete.__name__
 # Of what only workers needed: it comes after the summary that counts it.
 REMOVAL = Usage({"s3.delete_objects": Count(calls=1)})
 
@@ -79,7 +82,7 @@ def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]
     failures, silent = end_workers(bucket, keys, event.status)
     record = _plan_record(bucket, keys)
     release_after_failure(runtime, keys, record, staying=bool(silent))
-    answer = _explain(event, root_failure(failures, silent), runtime)
+    answer = _explain(event, root_failure(failures, silent), runtime, keys, record)
     summary = _write_summary(
         event, runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), REMOVAL
     )
@@ -123,12 +126,19 @@ def _remove_work(bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:
     """What only workers needed: deleting is free, and the lifecycle rule would do it only days later."""
     workers = range(record.plan.workers)
     kinds = (keys.task, keys.input, keys.part, keys.started, keys.ended)
-    bucket.delete([keys.collected, *(kind(worker) for kind in kinds for worker in workers)])
+    bucket.delete([keys.collected, keys.items, *(kind(worker) for kind in kinds for worker in workers)])
 
 
-def _explain(event: FinishEvent, root: WorkerFailure | None, runtime: Runtime) -> FailedAnswer:
+def _explain(
+    event: FinishEvent, root: WorkerFailure | None, runtime: Runtime, keys: RunKeys, record: PlanRecord | None
+) -> FailedAnswer:
+    if root and root.error == INCOMPLETE:
+        return FailedAnswer(error=INCOMPLETE, cause=root.message)
+    if root and record and root.error == TURNED_AWAY:
+        cause = turned_away(root.worker, runtime.bucket, keys, record.plan.workers)
+        return FailedAnswer(error=INCOMPLETE, cause=cause)
     if root:
-        events = _history(runtime, event.execution) if root.error == "WorkerError" else []
+        events = _history(runtime, root.execution or event.execution) if root.error == "WorkerError" else []
         root = death_of(root.worker, events) or root
         return FailedAnswer(
             error="WorkerError", cause=f"worker {root.worker} failed: {root.error}: {root.message}"

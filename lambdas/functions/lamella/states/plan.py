@@ -12,6 +12,7 @@ from lamella.config import Config
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, known_suffix, read_batch
+from lamella.launch import is_distributed, map_items
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
 from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
 from lamella.memory import memory_need_bytes
@@ -27,6 +28,7 @@ from lamella.strategies import NEEDS_CUT, tasks_of
 
 START_ALLOWANCE_S = 60  # between the plan and the last worker's start
 WRITERS = 16
+JSON = "application/json"
 
 
 def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
@@ -61,16 +63,24 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
             channel,
             deadline_s,
             task,
+            start_by_s=time.time() + config.start_deadline_s,
+            start_within_s=config.start_deadline_s,
         )
         for task in tasks
     ]
+    function = sizes[plan.memory_mb]
     _write_tasks(runtime.bucket, keys, assignments, batch)
+    items: str | None = None
+    if is_distributed(plan.workers):
+        items = keys.items
+        runtime.bucket.write(items, map_items(event.run, keys.attempt, function, plan.workers), JSON)
     _write_record(runtime, keys, event, request, model, plan, batch, tasks, started_s, deadline_s)
     return PlanAnswer(
         run=event.run,
         attempt=keys.attempt,
-        function=sizes[plan.memory_mb],
-        workers=[task.worker for task in tasks],
+        function=function,
+        workers=[] if items else [task.worker for task in tasks],
+        items=items,
     )
 
 
@@ -141,7 +151,8 @@ def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Ba
 
 def _capacity(runtime: Runtime, config: Config) -> Capacity:
     limits = runtime.lambda_.get_account_settings()["AccountLimit"]
-    return Capacity(config.slots, limits["ConcurrentExecutions"], list(config.worker_functions()))
+    sizes = list(config.worker_functions())
+    return Capacity(config.slots, limits["ConcurrentExecutions"], sizes, config.max_workers)
 
 
 def _write_tasks(bucket: Bucket, keys: RunKeys, assignments: list[Assignment], batch: Batch) -> None:
@@ -182,7 +193,7 @@ def _write_record(
     body = with_own_write(
         runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))
     )
-    runtime.bucket.write(keys.plan, body, "application/json")
+    runtime.bucket.write(keys.plan, body, JSON)
 
 
 def _places(tasks: list[Task]) -> tuple[Place, ...]:

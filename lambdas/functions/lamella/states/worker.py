@@ -16,6 +16,7 @@ from lamella.channels.sqs import SqsChannel
 from lamella.engine import StepRecord, run_task
 from lamella.errors import DeadlineExceeded, ModelError, WorkerError
 from lamella.events import WorkerEvent
+from lamella.gang import meet
 from lamella.kernel import Processor, threads_for
 from lamella.layout import RunKeys
 from lamella.mailbox import Mailbox
@@ -85,9 +86,9 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         Processor(threads_for(runtime.memory_mb)) as processor,
         closing(mailbox) if mailbox else nullcontext(),
     ):
-        # Here, so that weights are read meanwhile.
         if mailbox:
-            mailbox.barrier(assignment.workers, deadline_s)
+            # What is read first is under way meanwhile.
+            meet(mailbox, assignment, bucket, keys)
         joined_s = time.time()
         runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
         output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
