@@ -2,17 +2,15 @@
 
 What is written, each part only where it says something: the shape; which samples are live, as a change
 against a base; which rows are alike, for each different row is written once; which cells of those rows are
-not zero; and the values of these cells. Rows are written sample by sample: what a sample has in one row
-resembles what it has in the next.
+not zero; and the values of these cells.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lamella.activations import Activations
-from lamella.codec.live import Base, Bits, packed, read_live, write_live
+from lamella.codec.live import Base, Bits, Positions, packed, read_live, write_live
 from lamella.codec.sections import UNSIGNED, Reader, Writer, narrowest
 from lamella.codec.values import Words, read_values, write_values
 from lamella.errors import MessageError
@@ -23,6 +21,8 @@ _MAGIC = b"LA2"
 _DIFFERENT, _ALIKE, _RUNS, _MAPPED = range(4)
 _ROWS = 3
 _ZEROS = 4  # some cells are zero
+_BY_SAMPLE = 8  # cells go on with the next row of the same sample, not with the next sample of the same row
+_CORNER, _CLEARLY = 64, 0.02
 _PROBED_SAMPLES = 16
 
 
@@ -55,19 +55,24 @@ def encode_living(block: Activations, bits: Bits, samples: Range, base: Base | N
     write_live(writer, bits, block.live - samples[0], count, base)
     if not rows or not n:
         return writer.to_bytes()
-    which = _which_rows(words)
-    different = words if which is None else words[_firsts(which)]
-    by_sample = np.ascontiguousarray(different.T).reshape(-1)
-    nonzero = int(np.count_nonzero(by_sample))
-    rows_alike = _rows_alike(which, len(different))
-    writer.number(rows_alike | (_ZEROS if nonzero < len(by_sample) else 0))
-    if which is not None:
-        _write_rows(writer, rows_alike, which, len(different))
-    if nonzero < len(by_sample):
-        cells = by_sample != 0
-        writer.section(np.packbits(cells))
-        by_sample = by_sample[np.flatnonzero(cells)]
-    write_values(writer, by_sample)
+    firsts, which = _different_rows(words)
+    different = len(firsts)
+    kept = words if different == rows else words[firsts]
+    by_sample = _rows_resemble(kept)
+    cells = (np.ascontiguousarray(kept.T) if by_sample else kept).reshape(-1)
+    nonzero = int(np.count_nonzero(cells))
+    alike = _alike(which, different)
+    writer.number(alike | (_ZEROS if nonzero < len(cells) else 0) | (_BY_SAMPLE if by_sample else 0))
+    if alike == _RUNS:
+        writer.section(np.packbits(which[1:] != which[:-1]))
+    elif alike == _MAPPED:
+        writer.number(different)
+        writer.section(which.astype(UNSIGNED[narrowest(different - 1)]))
+    if nonzero < len(cells):
+        is_nonzero = cells != 0
+        writer.section(np.packbits(is_nonzero))
+        cells = cells[is_nonzero.nonzero()[0]]
+    write_values(writer, cells)
     return writer.to_bytes()
 
 
@@ -98,55 +103,53 @@ def decode(data: bytes, rows: int, samples: Range, base: Base | None = None) -> 
 
 def _read_block(reader: Reader, rows: int, n: int) -> Words:
     flags = reader.number()
-    if flags > _ROWS | _ZEROS:
+    if flags > _ROWS | _ZEROS | _BY_SAMPLE:
         raise MessageError("activations hold rows of no known kind")
     which, different = _read_rows(reader, flags & _ROWS, rows)
     size = different * n
     if flags & _ZEROS:
-        cells = np.unpackbits(reader.section(UNSIGNED[0], (size + 7) // 8), count=size).view(bool)
-        places = np.flatnonzero(cells)
-        by_sample = np.zeros(size, np.uint32)
-        by_sample[places] = read_values(reader, len(places))
+        is_nonzero = np.unpackbits(reader.section(UNSIGNED[0], (size + 7) // 8), count=size).view(bool)
+        places = is_nonzero.nonzero()[0]
+        cells = np.zeros(size, np.uint32)
+        cells[places] = read_values(reader, len(places))
     else:
-        by_sample = read_values(reader, size)
-    by_row = by_sample.reshape(n, different).T
-    return np.ascontiguousarray(by_row) if which is None else np.take(by_row, which, axis=0)
+        cells = read_values(reader, size)
+    kept = cells.reshape(n, different).T if flags & _BY_SAMPLE else cells.reshape(different, n)
+    return np.ascontiguousarray(kept) if which is None else np.take(kept, which, axis=0)
 
 
-def _which_rows(words: Words) -> NDArray[np.int64] | None:
-    """For each row which of the different rows it is, in the order of their first; None if no two are alike."""
-    n = words.shape[1]
-    # Rows that differ in a few samples differ.
-    probe = np.ascontiguousarray(words[:, :: max(1, n // _PROBED_SAMPLES)])
-    if len({row.tobytes() for row in probe}) == len(words):
-        return None
+def _rows_resemble(words: Words) -> bool:
+    """Whether a sample's values in two rows that follow each other are alike more often than a row's.
+
+    Taken from the upper halves, sign, exponent and the highest bits, of a corner of the block.
+    """
+    corner = words[:_CORNER, :_CORNER] >> 16
+    between_rows = np.count_nonzero(corner[1:] == corner[:-1]) / max(1, corner[1:].size)
+    within_rows = np.count_nonzero(corner[:, 1:] == corner[:, :-1]) / max(1, corner[:, 1:].size)
+    return between_rows > within_rows + _CLEARLY
+
+
+def _different_rows(words: Words) -> tuple[Positions, Positions]:
+    """Where each of the different rows is first, and for each row which of these it is."""
+    is_new = np.ones(len(words), bool)
+    np.any(words[1:] != words[:-1], axis=1, out=is_new[1:])
+    firsts, which = is_new.nonzero()[0], np.cumsum(is_new) - 1
+    # Rows that differ in a few samples differ: mostly there is nothing more to find.
+    probe = np.ascontiguousarray(words[:, :: max(1, words.shape[1] // _PROBED_SAMPLES)][firsts])
+    if len({row.tobytes() for row in probe}) == len(firsts):
+        return firsts, which
     found: dict[bytes, int] = {}
-    which = np.array([found.setdefault(row.tobytes(), len(found)) for row in words])
-    return None if len(found) == len(words) else which
+    renamed = np.array([found.setdefault(words[row].tobytes(), len(found)) for row in firsts.tolist()])
+    return firsts[np.diff(np.maximum.accumulate(renamed), prepend=-1).nonzero()[0]], renamed[which]
 
 
-def _firsts(which: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each of the different rows is first."""
-    return np.flatnonzero(np.diff(np.maximum.accumulate(which), prepend=-1))
+def _alike(which: Positions, different: int) -> int:
+    if different in (1, len(which)):
+        return _ALIKE if different == 1 else _DIFFERENT
+    return _RUNS if (which[1:] >= which[:-1]).all() else _MAPPED
 
 
-def _rows_alike(which: NDArray[np.int64] | None, different: int) -> int:
-    if which is None:
-        return _DIFFERENT
-    if different == 1:
-        return _ALIKE
-    return _RUNS if (np.diff(which) >= 0).all() else _MAPPED
-
-
-def _write_rows(writer: Writer, kind: int, which: NDArray[np.int64], different: int) -> None:
-    if kind == _RUNS:
-        writer.section(np.packbits(np.diff(which) != 0))
-    elif kind == _MAPPED:
-        writer.number(different)
-        writer.section(which.astype(UNSIGNED[narrowest(different - 1)]))
-
-
-def _read_rows(reader: Reader, kind: int, rows: int) -> tuple[NDArray[np.int64] | None, int]:
+def _read_rows(reader: Reader, kind: int, rows: int) -> tuple[Positions | None, int]:
     """For each row which of the different ones it is, and how many these are."""
     if kind == _DIFFERENT:
         return None, rows

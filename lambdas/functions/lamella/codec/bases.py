@@ -38,6 +38,7 @@ class Bases:
             Rows from ``first_row`` on, of which each link names some.
         """
         letters: dict[int, bytes] = {}
+        all_live = Base.of(layer, block.live, samples)
         # Peers that want the same rows, as those of dense layers do, are sent the same bytes.
         made: dict[tuple[bytes, int | None, bytes], tuple[bytes, Base]] = {}
         for link in links:
@@ -46,7 +47,7 @@ class Bases:
             wanted = (link.rows.tobytes(), base and base.layer, base.bits.tobytes() if base else b"")
             if wanted not in made:
                 chosen = Activations(block.live, block.values[link.rows - first_row]).without_dead()
-                left = Base.of(layer, chosen.live, samples)
+                left = all_live if chosen.live is block.live else Base.of(layer, chosen.live, samples)
                 made[wanted] = encode_living(chosen, left.bits, samples, base), left
             letters[link.peer], self.sent[pair] = made[wanted]
         return letters

@@ -46,7 +46,11 @@ def packed(positions: Positions, count: int) -> Bits:
 
 def unpacked(bits: Bits, count: int) -> Positions:
     """The positions whose bits are set."""
-    return np.flatnonzero(np.unpackbits(bits, count=count).view(bool))
+    return _as_mask(bits, count).nonzero()[0]
+
+
+def _as_mask(bits: Bits, count: int) -> NDArray[np.bool_]:
+    return np.unpackbits(bits, count=count).view(bool)
 
 
 # How those that are kept of others are written.
@@ -92,12 +96,10 @@ def write_live(writer: Writer, bits: Bits, live: Positions, count: int, base: Ba
     added = none
     flags = choice.flags
     if base and choice.size:
-        before = unpacked(base.bits, count)
-        is_kept = np.zeros(count, bool)
-        is_kept[live] = True
-        is_kept = is_kept[before]
-        new = _gaps(np.setdiff1d(live, before, assume_unique=True))
-        change = _choose(np.flatnonzero(is_kept), len(before), np.packbits(is_kept))
+        is_live, was_live = _as_mask(bits, count), _as_mask(base.bits, count)
+        is_kept = is_live[was_live]
+        new = _gaps((is_live & ~was_live).nonzero()[0])
+        change = _choose(is_kept.nonzero()[0], len(is_kept), np.packbits(is_kept))
         if change.size + new.nbytes < choice.size:
             choice, added = change, new
             flags = choice.flags | _OVER_BASE | UNSIGNED.index(added.dtype) << _ADDED_SHIFT
@@ -148,7 +150,7 @@ def _choose(chosen: Positions, of: int, bits: Bits) -> _Choice:
     if of - len(chosen) < len(bits):
         is_left = np.ones(of, bool)
         is_left[chosen] = False
-        ways.append(_Choice(_REMOVED, _gaps(np.flatnonzero(is_left))))
+        ways.append(_Choice(_REMOVED, _gaps(is_left.nonzero()[0])))
     return min(ways, key=lambda way: way.size)
 
 
@@ -157,7 +159,7 @@ def _read_choice(reader: Reader, flags: int, of: int, everyone: Callable[[int], 
     if form == _ALL:
         return everyone(of)
     if form == _BITS:
-        chosen = np.unpackbits(reader.section(UNSIGNED[0], (of + 7) // 8), count=of).view(bool)
+        chosen = _as_mask(reader.section(UNSIGNED[0], (of + 7) // 8), of)
     else:
         count = _at_most(reader.number(), of)
         listed = _from_gaps(reader.section(_width(flags >> _WIDTH_SHIFT), count), of)
@@ -168,7 +170,8 @@ def _read_choice(reader: Reader, flags: int, of: int, everyone: Callable[[int], 
 
 def _gaps(ascending: Positions) -> NDArray[np.unsignedinteger]:
     """How many are passed over before each, in the narrowest type."""
-    gaps = np.diff(ascending, prepend=-1) - 1
+    gaps = ascending.copy()
+    gaps[1:] -= ascending[:-1] + 1
     return gaps.astype(UNSIGNED[narrowest(int(gaps.max(initial=0)))])
 
 

@@ -69,9 +69,11 @@ def read_values(reader: Reader, count: int) -> Words:
 def _table(values: Words) -> Words | None:
     """The different numbers, ascending, if codes for them are shorter than the numbers."""
     sample = values[:: max(1, len(values) // _SAMPLE)]
-    if len(sample) > 256 and len(np.unique(sample)) > _NEARLY_ALL * len(sample):
+    table = np.unique(sample)
+    if len(table) > max(256, _NEARLY_ALL * len(sample)):
         return None
-    table = np.unique(values)
+    if len(sample) < len(values):
+        table = np.unique(values)
     if len(table) > _LONGEST_TABLE:
         return None
     coded = _ENTRY_BYTES * len(table) + _code_type(len(table)).itemsize * len(values)
