@@ -40,11 +40,12 @@ class Bases:
         letters: dict[int, bytes] = {}
         all_live = Base.of(layer, block.live, samples)
         # Peers that want the same rows, as those of dense layers do, are sent the same bytes.
-        made: dict[tuple[bytes, int | None, bytes], tuple[bytes, Base]] = {}
+        made: dict[tuple[bytes, tuple[int, bytes] | None], tuple[bytes, Base]] = {}
         for link in links:
             pair = link.peer, samples
             base = self.sent.get(pair)
-            wanted = (link.rows.tobytes(), base and base.layer, base.bits.tobytes() if base else b"")
+            over = (base.layer, base.bits.tobytes()) if base else None
+            wanted = link.rows.tobytes(), over
             if wanted not in made:
                 chosen = Activations(block.live, block.values[link.rows - first_row]).without_dead()
                 left = all_live if chosen.live is block.live else Base.of(layer, chosen.live, samples)

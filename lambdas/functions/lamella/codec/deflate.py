@@ -89,4 +89,4 @@ def _worthwhile(sample: Bytes) -> _Method | None:
 
 def _compress(data: Bytes, method: _Method) -> bytes:
     stream = zlib.compressobj(method.level, zlib.DEFLATED, _RAW_DEFLATE, zlib.DEF_MEM_LEVEL, method.strategy)
-    return stream.compress(data) + stream.flush()
+    return stream.compress(data.data) + stream.flush()

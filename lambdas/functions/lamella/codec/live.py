@@ -86,14 +86,13 @@ def write_live(writer: Writer, bits: Bits, live: Positions, count: int, base: Ba
     bits, live
         Both say which.
     """
-    none = np.zeros(0, UNSIGNED[0])
     if base and np.array_equal(base.bits, bits):
-        writer.bytes(bytes([_OVER_BASE | _ALL]))
+        writer.raw(bytes([_OVER_BASE | _ALL]))
         writer.number(base.layer)
         writer.number(0)
         return
     choice = _choose(live, count, bits)
-    added = none
+    added: NDArray[np.unsignedinteger] = np.zeros(0, UNSIGNED[0])
     flags = choice.flags
     if base and choice.size:
         is_live, was_live = _as_mask(bits, count), _as_mask(base.bits, count)
@@ -103,7 +102,7 @@ def write_live(writer: Writer, bits: Bits, live: Positions, count: int, base: Ba
         if change.size + new.nbytes < choice.size:
             choice, added = change, new
             flags = choice.flags | _OVER_BASE | UNSIGNED.index(added.dtype) << _ADDED_SHIFT
-    writer.bytes(bytes([flags]))
+    writer.raw(bytes([flags]))
     if flags & _OVER_BASE:
         assert base
         writer.number(base.layer)
@@ -122,7 +121,7 @@ def read_live(reader: Reader, count: int, base: Base | None) -> Positions:
     MessageError
         If it is something else, or a change against another base.
     """
-    flags = reader.bytes(1)[0]
+    flags = reader.raw(1)[0]
     if not flags & _OVER_BASE:
         if flags >= 1 << _ADDED_SHIFT:
             raise MessageError("activations add samples to no base")

@@ -21,7 +21,7 @@ class Writer:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
-    def bytes(self, data: bytes) -> None:
+    def raw(self, data: bytes) -> None:
         """As they are."""
         self._pieces.append(data)
 
@@ -57,7 +57,7 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         self._data, self._at = memoryview(data), 0
 
-    def bytes(self, count: int) -> bytes:
+    def raw(self, count: int) -> bytes:
         """The next ones."""
         return bytes(self._take(count))
 
