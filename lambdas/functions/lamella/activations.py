@@ -34,8 +34,8 @@ class Activations:
         return Activations(self.live[a:b], np.ascontiguousarray(self.values[:, a:b]))
 
     def without_dead(self) -> Activations:
-        """The same without samples that are zero in every row."""
-        alive = self.values.any(axis=0)
+        """The same without samples whose bits are zero in every row: -0 is kept."""
+        alive = np.bitwise_or.reduce(self.values.view(np.uint32), axis=0) != 0
         if alive.all():
             return self
         return Activations(self.live[alive], np.ascontiguousarray(self.values[:, alive]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.activations import Activations, stack
-from lamella.codec import decode, encode
+from lamella.codec import Bases
 from lamella.errors import RunError
 from lamella.kernel import Layer, Processor, forward
 from lamella.mailbox import Mailbox
@@ -88,10 +88,11 @@ def run_task(
     held: dict[Range, _Held] = {}
     left = Counter(step.samples for step in task.steps)
     finished: dict[Range, Activations] = {}
+    bases = Bases()
     for step in task.steps:
         began = clock()
         have = held.pop(step.samples, None) or _Held(features, inputs.select(step.samples))
-        x = _with_halo(step, have, mailbox)
+        x = _with_halo(step, have, mailbox, bases)
         received = clock()
         # Nothing else may hold the input: it is as large as the output.
         y, read_s = x.block, 0.0
@@ -107,7 +108,7 @@ def run_task(
             y = forward(layers, y, step.samples, processor)
         computed = clock()
         rows = step.parts[-1].rows
-        _post(step, y, rows[0], mailbox)
+        _post(step, y, rows[0], mailbox, bases)
         left[step.samples] -= 1
         if left[step.samples]:
             held[step.samples] = _Held(np.arange(*rows), y)
@@ -146,26 +147,28 @@ class _ReadyLayers:
         return kept[0]
 
 
-def _with_halo(step: Step, have: _Held, mailbox: Mailbox | None) -> _Held:
+def _with_halo(step: Step, have: _Held, mailbox: Mailbox | None, bases: Bases) -> _Held:
     """What this worker has, and below it what its peers send for the step."""
     if not step.receive:
         return have
     assert mailbox is not None
-    letters = mailbox.collect(step.parts[0].layer, step.samples[0], [link.peer for link in step.receive])
-    received = [decode(letters[link.peer], len(link.rows), step.samples) for link in step.receive]
+    layer = step.parts[0].layer
+    letters = mailbox.collect(layer, step.samples[0], [link.peer for link in step.receive])
+    received = [
+        bases.decode(layer, step.samples, link.peer, letters[link.peer], len(link.rows))
+        for link in step.receive
+    ]
     rows = np.concatenate([have.rows, *(link.rows for link in step.receive)])
     return _Held(rows, stack([have.block, *received]))
 
 
-def _post(step: Step, y: Activations, first_row: int, mailbox: Mailbox | None) -> None:
+def _post(step: Step, y: Activations, first_row: int, mailbox: Mailbox | None, bases: Bases) -> None:
     if not step.send:
         return
     assert mailbox is not None
-    letters = {
-        link.peer: encode(Activations(y.live, y.values[link.rows - first_row]), step.samples)
-        for link in step.send
-    }
-    mailbox.post(step.parts[-1].layer + 1, step.samples[0], letters)
+    layer = step.parts[-1].layer + 1
+    letters = bases.encode(layer, step.samples, y, first_row, step.send)
+    mailbox.post(layer, step.samples[0], letters)
 
 
 def _groups(parts: Sequence[LayerPart]) -> Iterator[list[LayerPart]]:
