@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.channels import Place
+from lamella.collect_memory import check_collect
 from lamella.config import Config
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
@@ -49,6 +50,8 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     plan = choose(request, manifest, batch.samples, _capacity(runtime, config))
     cut = read_cut(model, manifest, plan.workers) if plan.strategy in NEEDS_CUT else None
     tasks = STRATEGIES[plan.strategy](manifest, cut, plan)
+    shares = tuple(Share(task.rows, task.samples) for task in tasks)
+    check_collect(shares, manifest.outputs, batch.samples, activations=request.activations)
     if request.memory_mb is None:
         need = memory_need_bytes(tasks, manifest)
         plan = dataclasses.replace(plan, memory_mb=fitting_memory_mb(need, list(sizes)))
