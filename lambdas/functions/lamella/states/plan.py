@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.channels import Place
+from lamella.collect_memory import check_collect
 from lamella.config import Config
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
@@ -50,6 +51,8 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     sizes = config.worker_functions()
     chosen = choose(request, manifest, batch.samples, _capacity(runtime, config))
     plan, tasks = _fitted(chosen, model, manifest, list(sizes), request)
+    shares = tuple(Share(task.rows, task.samples) for task in tasks)
+    check_collect(shares, manifest.outputs, batch.samples, activations=request.activations)
     deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
     keys = RunKeys(event.run)
     channel = reserve(runtime, keys, plan, deadline_s)
