@@ -14,9 +14,8 @@ from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, known_suffix, read_batch
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
 from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
-from lamella.memory import memory_need_bytes
 from lamella.plan import Assignment, Plan, Task
-from lamella.planner import Capacity, choose, fitting_memory_mb, regrouped
+from lamella.planner import Capacity, choose, fitted
 from lamella.records import PlanRecord, Share, to_json
 from lamella.reservation import reserve
 from lamella.runtime import Runtime
@@ -47,7 +46,12 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     batch = _read_input(runtime, request, manifest)
     sizes = config.worker_functions()
     chosen = choose(request, manifest, batch.samples, _capacity(runtime, config))
-    plan, tasks = _fitted(chosen, model, manifest, list(sizes), request)
+
+    def tasks_under(plan: Plan) -> list[Task]:
+        cut = read_cut(model, manifest, plan.row_workers) if plan.strategy in NEEDS_CUT else None
+        return tasks_of(manifest, cut, plan)
+
+    plan, tasks = fitted(chosen, manifest, tasks_under, list(sizes), request.memory_mb)
     deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
     keys = RunKeys(event.run)
     channel = reserve(runtime, keys, plan, deadline_s)
@@ -72,23 +76,6 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         function=sizes[plan.memory_mb],
         workers=[task.worker for task in tasks],
     )
-
-
-def _fitted(
-    chosen: Plan, model: Bucket, manifest: Manifest, sizes_mb: list[int], request: RunRequest
-) -> tuple[Plan, list[Task]]:
-    """The plan and its tasks, of the smallest groups whose workers fit a deployed size, or that asked for."""
-    allowed_mb = [request.memory_mb] if request.memory_mb else sizes_mb
-    plans = regrouped(chosen, manifest)
-    for plan in plans:
-        cut = read_cut(model, manifest, plan.row_workers) if plan.strategy in NEEDS_CUT else None
-        tasks = tasks_of(manifest, cut, plan)
-        need = memory_need_bytes(tasks, manifest)
-        if need <= allowed_mb[-1] << 20:
-            break
-    if request.memory_mb:
-        return plan, tasks
-    return dataclasses.replace(plan, memory_mb=fitting_memory_mb(need, sizes_mb, plan)), tasks
 
 
 def _model_files(runtime: Runtime, request: RunRequest) -> Bucket:
