@@ -42,6 +42,8 @@ class PlanRecord:
         By worker.
     places
         Where workers may send to.
+    ids
+        Whether the input named its samples.
     """
 
     run: str
@@ -55,6 +57,7 @@ class PlanRecord:
     shares: tuple[Share, ...]
     usage: JsonUsage
     places: tuple[Place, ...] = ()
+    ids: bool = False
 
 
 @dataclass(frozen=True)

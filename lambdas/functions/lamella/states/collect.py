@@ -14,6 +14,7 @@ from lamella.activations import Activations
 from lamella.errors import RunError
 from lamella.events import CollectEvent
 from lamella.files import Files
+from lamella.inputs.ids import IdLines
 from lamella.kernel.curves import softmax
 from lamella.layout import RunKeys
 from lamella.manifest import DTYPES, Layer, read_manifest
@@ -39,9 +40,10 @@ def collect_run(event: CollectEvent, runtime: Runtime) -> None:
     model = folder(runtime.s3, record.model)
     last = read_manifest(model).layers[-1]
     output = finished(merge(parts, record, source_rows(model, last)), last, record.plan.samples)
-    bucket.write(
-        keys.predictions, predictions_csv(output, record.plan.samples, record.first_sample), "text/csv"
-    )
+    table = predictions_csv(output, record.plan.samples, record.first_sample)
+    if record.ids:
+        table = with_ids(table, bucket.read(keys.ids))
+    bucket.write(keys.predictions, table, "text/csv")
     if record.request.get("activations"):
         bucket.write(keys.activations, activations_file(output, record.plan.samples))
     found = Collected(categories=int(np.count_nonzero(output.values.any(axis=0))), workers=reports, usage={})
@@ -118,6 +120,12 @@ def predictions_csv(output: Activations, samples: int, first_sample: int) -> byt
         )
     )
     return text.getvalue().encode()
+
+
+def with_ids(table: bytes, ids: bytes) -> bytes:
+    """The same with the column ``id`` before the others."""
+    header, _, lines = table.partition(b"\n")
+    return b"id,%b\n%b" % (header, IdLines(ids).before(lines))
 
 
 def activations_file(output: Activations, samples: int) -> bytes:
