@@ -69,7 +69,8 @@ def test_there_are_examples_of_the_least_and_the_most(schema: dict[str, Any]) ->
 
     assert set(given) == {"minimal", "serial", "samples", "rows"}
     assert set(given["minimal"]) == set(schema["required"]) == set(NEEDED)
-    assert set(given["rows"]) == set(schema["properties"])
+    assert set(given["rows"]) == set(schema["properties"]) - {"id_column"}
+    assert "id_column" in given["samples"]
     for strategy in ("serial", "samples", "rows"):
         assert given[strategy]["strategy"] == strategy
 

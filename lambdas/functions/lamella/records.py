@@ -46,6 +46,8 @@ class PlanRecord:
         Where workers may send to.
     dealt
         Whether samples have other positions than the input has them in: `RunKeys.dealt` says which.
+    ids
+        Whether the input named its samples.
     """
 
     run: str
@@ -60,6 +62,7 @@ class PlanRecord:
     usage: JsonUsage
     places: tuple[Place, ...] = ()
     dealt: bool = False
+    ids: bool = False
 
 
 @dataclass(frozen=True)
