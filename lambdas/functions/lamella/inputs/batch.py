@@ -30,10 +30,13 @@ class Batch:
     first
         The number that the file's own counting gives to the first sample (and feature): 1 for Graph
         Challenge, 0 for all others.
+    ids
+        What the file calls each sample, where it has a column for it.
     """
 
     matrix: SparseRows
     first: int
+    ids: tuple[str, ...] | None = None
 
     @property
     def features(self) -> int:
@@ -107,10 +110,17 @@ def dense_blocks(values: NDArray[np.generic], name: str) -> list[SparseRows]:
         If a value isn't a finite float32.
     """
     step = max(1, _BLOCK_VALUES // values.shape[1])
-    return [_dense_block(values[start : start + step], start, name) for start in range(0, len(values), step)]
+    return [dense_block(values[start : start + step], start, name) for start in range(0, len(values), step)]
 
 
-def _dense_block(values: NDArray[np.generic], start: int, name: str) -> SparseRows:
+def dense_block(values: NDArray[np.generic], start: int, name: str) -> SparseRows:
+    """Some of it: samples from ``start`` on.
+
+    Raises
+    ------
+    BatchError
+        If a value isn't a finite float32.
+    """
     data = _float32(values)
     if not np.isfinite(data).all():
         sample, feature = np.argwhere(~np.isfinite(data))[0].tolist()

@@ -8,10 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.channels import Place
+from lamella.collect_memory import check_collect
 from lamella.config import Config
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
-from lamella.inputs import Batch, known_suffix, read_batch
+from lamella.inputs import Batch, check_id_column, read_batch
+from lamella.inputs.ids import ids_to_bytes
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
 from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
 from lamella.plan import Assignment, Plan, Task
@@ -52,6 +54,8 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         return tasks_of(manifest, cut, plan)
 
     plan, tasks = fitted(chosen, manifest, tasks_under, list(sizes), request.memory_mb)
+    shares = tuple(Share(task.rows, task.samples) for task in tasks)
+    check_collect(shares, manifest.outputs, batch.samples, activations=request.activations)
     deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
     keys = RunKeys(event.run)
     channel = reserve(runtime, keys, plan, deadline_s)
@@ -69,6 +73,8 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         for task in tasks
     ]
     _write_tasks(runtime.bucket, keys, assignments, batch)
+    if batch.ids is not None:
+        runtime.bucket.write(keys.ids, ids_to_bytes(batch.ids), "text/plain")
     _write_record(runtime, keys, event, request, model, plan, batch, tasks, started_s, deadline_s)
     return PlanAnswer(
         run=event.run,
@@ -117,13 +123,13 @@ def _read_model(model: Bucket) -> tuple[Manifest, str]:
 
 def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Batch:
     _check_place("input", request.input, runtime.config, INPUTS, UPLOADS)
-    known_suffix(request.input)
+    check_id_column(request.input, request.id_column)
     bucket, key = split_s3_uri(request.input)
     try:
         data = Bucket(runtime.s3, bucket).read(key)
     except FileNotFoundError as error:
         raise BatchError(f"{error}: upload the input, or correct its address") from error
-    return read_batch(data, request.input, manifest.features, request.samples)
+    return read_batch(data, request.input, manifest.features, request.samples, request.id_column)
 
 
 def _capacity(runtime: Runtime, config: Config) -> Capacity:
@@ -165,6 +171,7 @@ def _write_record(
         shares=tuple(Share(task.rows, task.samples) for task in tasks),
         usage={},
         places=_places(tasks),
+        ids=batch.ids is not None,
     )
     body = with_own_write(
         runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))
