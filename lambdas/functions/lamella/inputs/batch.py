@@ -46,6 +46,24 @@ class Batch:
     def samples(self) -> int:
         return self.matrix.shape[1]
 
+    def nonzero(self) -> NDArray[np.int64]:
+        """How many features of each sample are not zero."""
+        return self.matrix.column_counts()
+
+    def reorder(self, numbers: NDArray[np.unsignedinteger]) -> None:
+        """Put the samples into another order, in place: an input may fill a function's memory.
+
+        ``ids`` stay in the file's order.
+
+        Parameters
+        ----------
+        numbers : (samples,)
+            Which sample comes to each position; each of them once.
+        """
+        positions = np.empty(self.samples, np.int32)
+        positions[numbers] = np.arange(self.samples, dtype=np.int32)
+        self.matrix.renumber_columns(positions)
+
     def block(self, rows: NDArray[np.int64] | None, samples: Range) -> Activations:
         """The part of the batch that some features and some samples make, without what is zero in all of it.
 

@@ -8,8 +8,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.channels import Place
-from lamella.collect_memory import check_collect
+from lamella.collect_memory import COLLECT_MEMORY_MB, check_collect, collect_need_bytes
 from lamella.config import Config
+from lamella.dealing import Dealing
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, check_id_column, read_batch
@@ -25,6 +26,7 @@ from lamella.sealing import with_own_write
 from lamella.shares import share_to_bytes
 from lamella.storage import Bucket, folder, split_s3_uri
 from lamella.strategies import NEEDS_CUT, tasks_of
+from lamella.strategies.dealing import deal
 
 START_ALLOWANCE_S = 60  # between the plan and the last worker's start
 WRITERS = 16
@@ -55,7 +57,7 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
 
     plan, tasks = fitted(chosen, manifest, tasks_under, list(sizes), request.memory_mb)
     shares = tuple(Share(task.rows, task.samples) for task in tasks)
-    check_collect(shares, manifest.outputs, batch.samples, activations=request.activations)
+    dealing = _dealing(plan, shares, manifest, batch, activations=request.activations)
     deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
     keys = RunKeys(event.run)
     channel = reserve(runtime, keys, plan, deadline_s)
@@ -72,10 +74,13 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         )
         for task in tasks
     ]
+    if dealing.numbers is not None:
+        batch.reorder(dealing.numbers)
+        runtime.bucket.write(keys.dealt, dealing.to_bytes())
     _write_tasks(runtime.bucket, keys, assignments, batch)
     if batch.ids is not None:
         runtime.bucket.write(keys.ids, ids_to_bytes(batch.ids), "text/plain")
-    _write_record(runtime, keys, event, request, model, plan, batch, tasks, started_s, deadline_s)
+    _write_record(runtime, keys, event, request, model, plan, batch, dealing, tasks, started_s, deadline_s)
     return PlanAnswer(
         run=event.run,
         attempt=keys.attempt,
@@ -137,6 +142,20 @@ def _capacity(runtime: Runtime, config: Config) -> Capacity:
     return Capacity(config.slots, limits["ConcurrentExecutions"], list(config.worker_functions()))
 
 
+def _dealing(
+    plan: Plan, shares: tuple[Share, ...], manifest: Manifest, batch: Batch, *, activations: bool
+) -> Dealing:
+    """Which samples each worker gets: evenly, unless Collect could then not put their outputs together."""
+    whole = shares, manifest.outputs, batch.samples
+    numbers = deal(batch.nonzero(), plan.sample_shares) if plan.sample_shares > 1 else None
+    need_bytes = collect_need_bytes(*whole, dealt=True, activations=activations)
+    if numbers is None or need_bytes > COLLECT_MEMORY_MB << 20:
+        check_collect(*whole, activations=activations)
+        return Dealing()
+    check_collect(*whole, dealt=True, activations=activations)
+    return Dealing(numbers)
+
+
 def _write_tasks(bucket: Bucket, keys: RunKeys, assignments: list[Assignment], batch: Batch) -> None:
     def write(assignment: Assignment) -> None:
         task = assignment.task
@@ -155,6 +174,7 @@ def _write_record(
     model: Bucket,
     plan: Plan,
     batch: Batch,
+    dealing: Dealing,
     tasks: list[Task],
     started_s: float,
     deadline_s: float,
@@ -171,6 +191,7 @@ def _write_record(
         shares=tuple(Share(task.rows, task.samples) for task in tasks),
         usage={},
         places=_places(tasks),
+        dealt=dealing.numbers is not None,
         ids=batch.ids is not None,
     )
     body = with_own_write(
