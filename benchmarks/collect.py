@@ -230,7 +230,9 @@ def main(
             values = [case[name] for case in cases]
             table.add_row(name, *(str(v) if isinstance(v, bool) else f"{v:,}" for v in values))
     output.result({"cases": cases}, table)
-    if not all(case["equal"] and case["peak_bytes"] < case["need_bytes"] < case["most_bytes"] for case in cases):
+    if not all(
+        case["equal"] and case["peak_bytes"] < case["need_bytes"] < case["most_bytes"] for case in cases
+    ):
         sys.exit(1)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lamella.abort import AbortWatch
 from lamella.activations import Activations
 from lamella.channels.memory import MemoryChannel, MemoryHub
+from lamella.dealing import Dealing
 from lamella.engine import StepRecord, run_task
 from lamella.files import Directory
 from lamella.inputs import Batch
@@ -56,9 +57,11 @@ def infer(
 
 
 def infer_planned(
-    model: Path, batch: Batch, planned: GangPlan
+    model: Path, batch: Batch, planned: GangPlan, dealing: Dealing | None = None
 ) -> tuple[NDArray[np.float32], list[list[StepRecord]]]:
-    """The same under any plan."""
+    """The same under any plan; a batch that is dealt is reordered."""
+    if dealing is not None and dealing.numbers is not None:
+        batch.reorder(dealing.numbers)
     files = Directory(model)
     manifest = read_manifest(files)
     plan = planned.of(batch.samples)
@@ -83,7 +86,7 @@ def infer_planned(
     last = manifest.layers[-1]
     shares = [Share(task.rows, task.samples) for task in tasks]
     order = source_rows(files, last)
-    output = collected(parts, shares, batch.samples, order, softmaxed=last.activation == "softmax")
+    output = collected(parts, shares, batch.samples, order, dealing, softmaxed=last.activation == "softmax")
     return output, records
 
 

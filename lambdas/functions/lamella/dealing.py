@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
 from lamella.errors import RunError
 from lamella.plan import Range
@@ -25,6 +26,11 @@ class Dealing:
     """
 
     numbers: NDArray[np.uint32] | None = None
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file, which `parse_dealing` reads; only where there are numbers."""
+        assert self.numbers is not None
+        return save_tensors({"numbers": self.numbers})
 
     def sample(self, position: int) -> int:
         """The one at a position."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -10,7 +10,8 @@ from lamella.errors import PlanError
 from lamella.events import RunRequest
 from lamella.launch import MAX_SNS_WORKERS, MAX_WORKERS
 from lamella.manifest import Manifest
-from lamella.plan import ChannelName, Plan, StrategyName
+from lamella.memory import memory_need_bytes
+from lamella.plan import ChannelName, Plan, StrategyName, Task
 from lamella.strategies import TALKS
 
 DEFAULT_WORKERS = 8
@@ -89,6 +90,34 @@ def regrouped(plan: Plan, manifest: Manifest) -> list[Plan]:
     if plan.strategy != "hybrid":
         return [plan]
     return [replace(plan, groups=groups) for groups in _groups(manifest, plan.workers, plan.samples)]
+
+
+def fitted(
+    chosen: Plan,
+    manifest: Manifest,
+    tasks_under: Callable[[Plan], list[Task]],
+    sizes_mb: Sequence[int],
+    asked_mb: int | None,
+) -> tuple[Plan, list[Task]]:
+    """The plan with its memory and its tasks, in the smallest groups whose workers fit.
+
+    Parameters
+    ----------
+    asked_mb
+        The worker's size, where it was asked for: that is what it gets, whether it fits or not.
+
+    Raises
+    ------
+    PlanError
+        If no deployed size fits.
+    """
+    most_mb = asked_mb or sizes_mb[-1]
+    for plan in regrouped(chosen, manifest):
+        tasks = tasks_under(plan)
+        need = memory_need_bytes(tasks, manifest)
+        if need <= most_mb << 20:
+            break
+    return replace(plan, memory_mb=asked_mb or fitting_memory_mb(need, sizes_mb, plan)), tasks
 
 
 def fitting_memory_mb(need_bytes: int, sizes_mb: Sequence[int], plan: Plan) -> int:

@@ -46,6 +46,8 @@ class PlanRecord:
         Where workers may send to.
     dealt
         Whether samples have other positions than the input has them in: `RunKeys.dealt` says which.
+    ids
+        Whether the input named its samples.
     """
 
     run: str
@@ -60,6 +62,15 @@ class PlanRecord:
     usage: JsonUsage
     places: tuple[Place, ...] = ()
     dealt: bool = False
+    ids: bool = False
+
+    def senders(self, place: Place) -> list[int]:
+        """Workers that may send there: those with the samples of its micro-batch."""
+        return [
+            worker
+            for worker, share in enumerate(self.shares)
+            if share.samples[0] <= place[1] < share.samples[1]
+        ]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import pytest
 from lamella.errors import InputError, PlanError
 from lamella.events import RunRequest, parse_request
 from lamella.files import Directory
-from lamella.manifest import Manifest, read_manifest
+from lamella.manifest import Manifest, read_cut, read_manifest
 from lamella.memory import memory_need_bytes
-from lamella.plan import Plan
-from lamella.planner import Capacity, choose, fitting_memory_mb, regrouped
+from lamella.plan import Plan, Task
+from lamella.planner import Capacity, choose, fitted, fitting_memory_mb, regrouped
 from lamella.strategies import tasks_of
 from model_prep.writer import write_model
 from tests.unit.prep.sources import random_source
@@ -85,6 +85,28 @@ def test_larger_groups_come_next(manifest: Manifest) -> None:
     assert regrouped(plan, manifest)[0] == plan
     rows = ask(manifest, strategy="rows")
     assert regrouped(rows, manifest) == [rows]
+
+
+@pytest.mark.parametrize(
+    ("times", "asked_mb", "row_workers", "memory_mb"),
+    [(1, None, 2, 1024), (20_000, None, 4, 3008), (20_000, 1024, 8, 1024), (1, 1769, 2, 1769)],
+)
+def test_groups_are_as_large_as_their_workers_memory_asks(
+    tmp_path: Path, times: int, asked_mb: int | None, row_workers: int, memory_mb: int
+) -> None:
+    """Of a model that says it has many times the weights that it has; nobody reads them."""
+    write_model(random_source([256] * 3), tmp_path / "m", workers=[2])
+    files = Directory(tmp_path / "m")
+    model = read_manifest(files)
+
+    def tasks_under(plan: Plan) -> list[Task]:
+        cut = read_cut(files, model, plan.row_workers)
+        return tasks_of(model, dataclasses.replace(cut, entry_bounds=cut.entry_bounds * times), plan)
+
+    chosen = ask(model, strategy="hybrid", workers=8)
+    plan, tasks = fitted(chosen, model, tasks_under, AMPLE.memory_sizes_mb, asked_mb)
+    assert (plan.row_workers, plan.groups, plan.memory_mb) == (row_workers, 8 // row_workers, memory_mb)
+    assert len({task.samples for task in tasks}) == plan.groups
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from lamella.errors import RunError
-from lamella.plan import Assignment, LayerPart, Link, SnsAddress, Step, Task, parse_assignment
+from lamella.plan import Assignment, LayerPart, Link, Range, SnsAddress, Step, Task, parse_assignment
 from lamella.records import PlanRecord, from_json, to_json
 from lamella.sealing import with_own_write
+from lamella.tensors import metadata
 from lamella.usage import Count, Usage
 from tests.parts import REPORT
 
@@ -37,6 +39,50 @@ def test_an_assignment_is_read_as_it_was_written() -> None:
                 assert a.rows.tolist() == b.rows.tolist()
     assert got.task.features is not None
     assert got.task.features.tolist() == [0, 7]
+
+
+def test_rows_that_several_micro_batches_name_are_written_once() -> None:
+    rows = np.arange(1000)
+    part = LayerPart(0, (0, 4), (0, 9), "a" * 64)
+
+    def size(count: int) -> int:
+        steps = tuple(Step((part,), (k, k + 1), (Link(0, rows),), (Link(2, rows),)) for k in range(count))
+        given = replace(assignment(), task=Task(1, (0, count), None, steps, (0, 0)))
+        (got,) = {
+            step.receive[0].rows.tobytes() for step in parse_assignment(given.to_bytes(), "t").task.steps
+        }
+        assert got == rows.tobytes()
+        return len(given.to_bytes())
+
+    assert size(1) > 4000
+    assert size(8) - size(1) < 4000
+
+
+@pytest.mark.parametrize(
+    ("samples", "micro_batches"),
+    [
+        ((0, 10), [(0, 5), (4, 10)]),
+        ((0, 10), [(0, 5), (6, 10)]),
+        ((0, 10), [(0, 5)]),
+        ((0, 10), [(1, 10)]),
+        ((2, 9), [(0, 5), (5, 9)]),
+    ],
+)
+def test_micro_batches_that_are_not_each_sample_once_are_refused(
+    samples: Range, micro_batches: list[Range]
+) -> None:
+    part = LayerPart(0, (0, 4), (0, 9), "a" * 64)
+    steps = tuple(Step((part,), each) for each in micro_batches)
+    given = replace(assignment(), task=Task(1, samples, None, steps, (0, 4)))
+    with pytest.raises(RunError, match=r"tasks/0 is not a worker.s task"):
+        parse_assignment(given.to_bytes(), "tasks/0")
+
+
+def test_rows_that_are_not_there_are_refused() -> None:
+    tensors = load(assignment().to_bytes())
+    head = {"assignment": metadata(assignment().to_bytes())["assignment"]}
+    with pytest.raises(RunError, match="rows that it does not hold"):
+        parse_assignment(save({"rows": tensors["rows"][:-1]}, head), "task")
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", b"\x08\0\0\0\0\0\0\0{}      "])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from lamella import part_stream, parts, predictions, uploads
 from lamella.activations import Activations
 from lamella.errors import RunError
 from lamella.events import CollectEvent
+from lamella.inputs.ids import ids_to_bytes
 from lamella.layout import RunKeys
 from lamella.manifest import read_manifest
 from lamella.parts import part_to_bytes
@@ -176,6 +179,19 @@ def test_so_they_are_in_many_small_blocks_and_a_second_time(
     for _ in range(2):
         collect(runtime)
         check(runtime)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_predictions_begin_with_the_ids_that_the_input_has(runtime: Runtime) -> None:
+    leave(runtime, dealt())
+    record = from_json(PlanRecord, runtime.bucket.read(KEYS.plan), "plan")
+    runtime.bucket.write(KEYS.plan, to_json(replace(record, ids=True)))
+    runtime.bucket.write(KEYS.ids, ids_to_bytes(f"the {n}, th" for n in range(SAMPLES)))
+    collect(runtime)
+
+    table = list(csv.reader(io.StringIO(runtime.bucket.read(KEYS.predictions).decode())))
+    assert table[0] == ["id", "sample", "argmax", "score", "nonzero"]
+    assert [row[:2] for row in table[1:]] == [[f"the {n}, th", str(n + 1)] for n in range(SAMPLES)]
 
 
 def test_a_small_run_takes_one_request_for_each_object(runtime: Runtime) -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from lamella.dealing import Dealing, parse_dealing
 from lamella.errors import RunError
 from lamella.events import CollectEvent
+from lamella.inputs.ids import IdLines
 from lamella.layout import RunKeys
 from lamella.manifest import read_manifest
 from lamella.part_stream import PartStream
@@ -46,7 +47,8 @@ def collect_run(event: CollectEvent, runtime: Runtime) -> None:
     with ExitStack() as stack:
         parts = stack.enter_context(PartStream(bucket, keys.part, record.shares, dealing))
         predictions = stack.enter_context(Upload(bucket, keys.predictions, "text/csv"))
-        predictions.write(CSV_HEADER)
+        names = IdLines(bucket.read(keys.ids)) if record.ids else None
+        predictions.write(b"id," + CSV_HEADER if names else CSV_HEADER)
         activations = None
         if record.request.get("activations"):
             size = 4 * samples * len(order)
@@ -54,7 +56,8 @@ def collect_run(event: CollectEvent, runtime: Runtime) -> None:
             activations.write(activations_head(samples, len(order)))
         softmaxed = last.activation == "softmax"
         for block in sample_blocks(parts, record.shares, dealing, samples, order, softmaxed=softmaxed):
-            predictions.write(prediction_lines(block, record.first_sample))
+            lines = prediction_lines(block, record.first_sample)
+            predictions.write(names.before(lines) if names else lines)
             if activations:
                 activations.write(block.values.data)
             alive += categories(block)

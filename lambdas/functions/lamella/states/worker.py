@@ -24,13 +24,14 @@ from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.memory import weight_memory
 from lamella.parts import PartIndex, encoded_blocks
-from lamella.plan import Address, Assignment, SnsAddress, SqsAddress, parse_assignment
+from lamella.plan import Address, Assignment, SnsAddress, SqsAddress, Task, parse_assignment
 from lamella.records import Share, WorkerReport
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
 from lamella.sealing import with_own_write
 from lamella.shares import share_from_bytes
 from lamella.storage import Bucket, folder
 from lamella.streaming import WeightStream
+from lamella.task_progress import TaskProgress
 from lamella.tiles import read_tiles
 from lamella.uploads import Upload
 
@@ -80,7 +81,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     deadline_s = min(
         assignment.deadline_s, started_s + context.get_remaining_time_in_millis() / 1000 - ENDING_S
     )
-    observer = _Observer(runtime, len(manifest.layers), watch, deadline_s)
+    observer = _Observer(runtime, task, watch, deadline_s)
     mailbox = _mailbox(runtime, assignment, watch, deadline_s)
     tiles = read_tiles(model, manifest)
     weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks)
@@ -108,9 +109,8 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         peak_bytes=peak_memory_bytes(),
     )
     _leave_part(runtime, keys, output, Share(task.rows, task.samples), assignment.workers, report)
-    runtime.logger.info(
-        "ended", layer=len(manifest.layers), layers=len(manifest.layers), live=len(output.live)
-    )
+    progress = observer.progress
+    runtime.logger.info("ended", layer=progress.layer, layers=progress.layers, live=progress.live)
 
 
 def _leave_part(
@@ -186,19 +186,24 @@ def _channel(runtime: Runtime, address: Address, worker: int) -> Channel:
 class _Observer:
     """Keeps each step's record, logs progress now and then, and ends a task whose run or time is over."""
 
-    def __init__(self, runtime: Runtime, layers: int, watch: AbortWatch, deadline_s: float) -> None:
+    def __init__(self, runtime: Runtime, task: Task, watch: AbortWatch, deadline_s: float) -> None:
         self.records: list[StepRecord] = []
-        self._runtime, self._layers, self._watch = runtime, layers, watch
+        self.progress = TaskProgress(task)
+        self._runtime, self._watch = runtime, watch
         self._deadline_s = deadline_s
         self._logged_s = time.time()
 
     def __call__(self, record: StepRecord) -> None:
         self.records.append(record)
+        self.progress.add(record)
         now_s = time.time()
         if now_s - self._logged_s >= PROGRESS_S:
             self._logged_s = now_s
             self._runtime.logger.info(
-                "progress", layer=record.layer + 1, layers=self._layers, live=record.live
+                "progress",
+                layer=self.progress.layer,
+                layers=self.progress.layers,
+                live=self.progress.live,
             )
         if now_s >= self._deadline_s:
             raise DeadlineExceeded(
