@@ -86,7 +86,7 @@ def write_live(writer: Writer, bits: Bits, live: Positions, count: int, base: Ba
     bits, live
         Both say which.
     """
-    if base and np.array_equal(base.bits, bits):
+    if base and base.bits.tobytes() == bits.tobytes():
         writer.raw(bytes([_OVER_BASE | _ALL]))
         writer.number(base.layer)
         writer.number(0)
