@@ -59,7 +59,7 @@ def encode_living(block: Activations, bits: Bits, samples: Range, base: Base | N
     firsts, which = _different_rows(words)
     different = len(firsts)
     kept = words if different == rows else words[firsts]
-    by_sample = _rows_resemble(kept)
+    by_sample = different > 1 and _rows_resemble(kept)
     cells = (np.ascontiguousarray(kept.T) if by_sample else kept).reshape(-1)
     alike = _alike(which, different)
     writer.number(alike | (_BY_SAMPLE if by_sample else 0))
@@ -118,26 +118,35 @@ def _rows_resemble(words: Words) -> bool:
     return between_rows > within_rows + _CLEARLY
 
 
+def all_alike(words: Words) -> bool:
+    """Whether every row of a block that is not empty has the same bits."""
+    return bool((words[:, 0] == words[0, 0]).all() and (words == words[0]).all())
+
+
 def _different_rows(words: Words) -> tuple[Positions, Positions]:
     """Where each of the different rows is first, and for each row which of these it is."""
-    if (words[:, 0] == words[0, 0]).all() and (words == words[0]).all():
+    if all_alike(words):
         return np.zeros(1, np.int64), np.zeros(len(words), np.int64)
-    step = max(1, words.shape[1] // _PROBED_SAMPLES)
     # Rows that differ in a few samples differ: only the others are looked at as a whole.
-    probes = [row.tobytes() for row in np.ascontiguousarray(words[:, ::step])]
-    often = Counter(probes)
-    if len(often) == len(words):
-        everyone = np.arange(len(words))
-        return everyone, everyone
+    probe = np.ascontiguousarray(words[:, :: max(1, words.shape[1] // _PROBED_SAMPLES)])
+    is_new = np.ones(len(words), bool)
+    is_new[1:] = (probe[1:] != probe[:-1]).any(axis=1)
+    unsure = (~is_new).nonzero()[0]
+    is_new[unsure] = (words[unsure] != words[unsure - 1]).any(axis=1)
+    firsts, which = is_new.nonzero()[0], is_new.cumsum() - 1
+    often = Counter(row.tobytes() for row in probe[firsts])
+    if len(often) == len(firsts):
+        return firsts, which
     found: dict[bytes, int] = {}
-    firsts: list[int] = []
-    which: list[int] = []
-    for row, probe in enumerate(probes):
-        number = found.setdefault(probe if often[probe] == 1 else words[row].tobytes(), len(found))
-        if number == len(firsts):
-            firsts.append(row)
-        which.append(number)
-    return np.array(firsts), np.array(which)
+    really: list[int] = []
+    renamed: list[int] = []
+    for row in firsts.tolist():
+        key = probe[row].tobytes()
+        number = found.setdefault(key if often[key] == 1 else words[row].tobytes(), len(found))
+        if number == len(really):
+            really.append(row)
+        renamed.append(number)
+    return np.array(really), np.array(renamed)[which]
 
 
 def _alike(which: Positions, different: int) -> int:

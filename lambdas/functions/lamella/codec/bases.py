@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from lamella.activations import Activations
-from lamella.codec.activations import decode, encode_living
+from lamella.codec.activations import all_alike, decode, encode_living
 from lamella.codec.live import Base
 from lamella.plan import Link, Range
 
@@ -39,13 +41,15 @@ class Bases:
         """
         letters: dict[int, bytes] = {}
         all_live = Base.of(layer, block.live, samples)
-        # Peers that want the same rows, as those of dense layers do, are sent the same bytes.
-        made: dict[tuple[bytes, tuple[int, bytes] | None], tuple[bytes, Base]] = {}
+        # Peers that want the same rows, as those of dense layers do, or as many of rows that are all alike,
+        # are sent the same bytes.
+        made: dict[tuple[bytes | int, tuple[int, bytes] | None], tuple[bytes, Base]] = {}
+        alike = block.values.size > 0 and all_alike(block.values.view(np.uint32))
         for link in links:
             pair = link.peer, samples
             base = self.sent.get(pair)
             over = (base.layer, base.bits.tobytes()) if base else None
-            wanted = link.rows.tobytes(), over
+            wanted = len(link.rows) if alike else link.rows.tobytes(), over
             if wanted not in made:
                 chosen = Activations(block.live, block.values[link.rows - first_row]).without_dead()
                 left = all_live if chosen.live is block.live else Base.of(layer, chosen.live, samples)

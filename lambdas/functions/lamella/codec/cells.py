@@ -33,8 +33,9 @@ def write_cells(writer: Writer, cells: Words) -> None:
     zeros = len(cells) - int(np.count_nonzero(cells))
     is_nonzero = cells != 0 if zeros else None
     values = cells if is_nonzero is None else _chosen(cells, is_nonzero, len(cells) - zeros)
-    is_constant = len(values) > 0 and bool((values == values[0]).all())
-    table = None if is_constant else _table(values)
+    runs = 1 + int(np.count_nonzero(values[1:] != values[:-1]))
+    is_constant = len(values) > 0 and runs == 1
+    table = None if is_constant else _table(values, runs)
     kind = _CONSTANT if is_constant else _RAW if table is None else _TABLE
     writer.number(kind | (_ZEROS if zeros else 0))
     if is_nonzero is not None:
@@ -102,8 +103,11 @@ def _chosen(cells: Words, is_chosen: NDArray[np.bool_], count: int) -> Words:
     return chosen
 
 
-def _table(values: Words) -> Words | None:
-    """The different numbers, ascending, if codes for them are shorter than the numbers."""
+def _table(values: Words, runs: int) -> Words | None:
+    """The different numbers, ascending, if with codes for them they are shorter than the numbers.
+
+    In either form deflate takes about as much for a run of equal ones as for one.
+    """
     sample = values[:: max(1, len(values) // _SAMPLE)]
     table = np.unique(sample)
     if len(table) > max(256, _NEARLY_ALL * len(sample)):
@@ -112,8 +116,8 @@ def _table(values: Words) -> Words | None:
         table = np.unique(values)
     if len(table) > _LONGEST_TABLE:
         return None
-    coded = _ENTRY_BYTES * len(table) + _code_type(len(table)).itemsize * len(values)
-    return table if coded < _WORD.itemsize * len(values) else None
+    coded = _ENTRY_BYTES * len(table) + _code_type(len(table)).itemsize * runs
+    return table if coded < _WORD.itemsize * runs else None
 
 
 def _codes(values: Words, table: Words) -> NDArray[np.unsignedinteger]:

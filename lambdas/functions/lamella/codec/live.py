@@ -78,6 +78,18 @@ class _Choice:
         return self.list.nbytes
 
 
+@dataclass(frozen=True)
+class _Change:
+    """Those of a base that are kept, and the gaps of those that were added."""
+
+    kept: _Choice
+    added: NDArray[np.unsignedinteger]
+
+    @property
+    def size(self) -> int:
+        return self.kept.size + self.added.nbytes
+
+
 def write_live(writer: Writer, bits: Bits, live: Positions, count: int, base: Base | None) -> None:
     """Write which of ``count`` samples are alive, in the shortest way.
 
@@ -86,22 +98,22 @@ def write_live(writer: Writer, bits: Bits, live: Positions, count: int, base: Ba
     bits, live
         Both say which.
     """
-    if base and np.array_equal(base.bits, bits):
+    if base and base.bits.tobytes() == bits.tobytes():
         writer.raw(bytes([_OVER_BASE | _ALL]))
         writer.number(base.layer)
         writer.number(0)
         return
-    choice = _choose(live, count, bits)
-    added: NDArray[np.unsignedinteger] = np.zeros(0, UNSIGNED[0])
-    flags = choice.flags
-    if base and choice.size:
-        is_live, was_live = _as_mask(bits, count), _as_mask(base.bits, count)
-        is_kept = is_live[was_live]
-        new = _gaps((is_live & ~was_live).nonzero()[0])
-        change = _choose(is_kept.nonzero()[0], len(is_kept), np.packbits(is_kept))
-        if change.size + new.nbytes < choice.size:
-            choice, added = change, new
-            flags = choice.flags | _OVER_BASE | UNSIGNED.index(added.dtype) << _ADDED_SHIFT
+    change = _change(bits, count, base) if base else None
+    # Without a base it takes at least a byte for each that is listed, or the bits.
+    least = min(len(live), count - len(live), len(bits))
+    whole = _choose(live, count, bits) if change is None or change.size > least else None
+    if change and (whole is None or change.size < whole.size):
+        choice, added = change.kept, change.added
+        flags = choice.flags | _OVER_BASE | UNSIGNED.index(added.dtype) << _ADDED_SHIFT
+    else:
+        assert whole
+        choice, added = whole, _gaps(live[:0])
+        flags = choice.flags
     writer.raw(bytes([flags]))
     if flags & _OVER_BASE:
         assert base
@@ -137,6 +149,13 @@ def read_live(reader: Reader, count: int, base: Base | None) -> Positions:
         new = _from_gaps(reader.section(_width(flags >> _ADDED_SHIFT), added), count)
         live = np.union1d(live, new)
     return live
+
+
+def _change(bits: Bits, count: int, base: Base) -> _Change:
+    is_live, was_live = _as_mask(bits, count), _as_mask(base.bits, count)
+    is_kept = is_live[was_live]
+    kept = _choose(is_kept.nonzero()[0], len(is_kept), np.packbits(is_kept))
+    return _Change(kept, _gaps((is_live & ~was_live).nonzero()[0]))
 
 
 def _choose(chosen: Positions, of: int, bits: Bits) -> _Choice:
