@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamella.channels.queue_end import BATCH_ENTRIES, DATA
+from lamella.channels.packing import BATCH_ENTRIES
 from lamella.channels.sqs import SqsChannel
+from lamella.channels.wire import DATA
 from lamella.errors import CloudError
 from lamella.plan import SqsAddress
 from tests.channels.contract import PLACE, ChannelContract, Gang
@@ -64,14 +65,14 @@ def sent_bytes(entry: dict[str, Any]) -> int:
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1_000_000)), max_size=24))
-def test_each_target_gets_its_own_in_order_and_within_the_limits(sizes: list[tuple[int, int]]) -> None:
+def test_each_target_gets_its_own_once_and_within_the_limits(sizes: list[tuple[int, int]]) -> None:
     messages = [(target, bytes(size)) for target, size in sizes]
     sqs = Recording()
     channel(sqs).send(PLACE, messages)
     for target in (0, 1):
         entries = [entry for url, batch in sqs.batches if url == f"https://q{target}" for entry in batch]
         got = [entry["MessageAttributes"][DATA]["BinaryValue"] for entry in entries]
-        assert got == [data for to, data in messages if to == target]
+        assert sorted(got) == sorted(data for to, data in messages if to == target)
     for _, batch in sqs.batches:
         assert 1 <= len(batch) <= BATCH_ENTRIES
         assert sum(sent_bytes(entry) for entry in batch) <= 1 << 20

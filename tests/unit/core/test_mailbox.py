@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from lamella.abort import LOOK_EVERY_S, AbortWatch
 from lamella.channels import Channel, Delivery, Place, Source
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
-from lamella.mailbox import Mailbox, Message, parse_message, run_digest
+from lamella.mailbox import Mailbox
+from lamella.messages import Message, parse_message, run_digest
 
 
 class Script(Channel):
@@ -63,7 +64,8 @@ def written(
         deadline_s=1.0,
         watch=AbortWatch(run, lambda: False, lambda: 0.0),
     )
-    sender.post(layer, 0, {0: data})
+    with sender:
+        sender.post(layer, 0, {0: data})
     return [message for _, message in channel.sent]
 
 
