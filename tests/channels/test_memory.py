@@ -6,9 +6,14 @@ import pytest
 
 from lamella.channels.memory import MemoryChannel, MemoryHub
 from tests.channels.contract import ChannelContract, Gang
+from tests.channels.faults import Service
 
 
 class TestMemory(ChannelContract):
+    @pytest.fixture
+    def service(self) -> Service:
+        return Service()
+
     @pytest.fixture
     def gang(self) -> Gang:
         def make(workers: int) -> list[MemoryChannel]:

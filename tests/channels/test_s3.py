@@ -10,21 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamella.channels.objects import HEAD_BYTES, Objects, find, to_object
+from lamella.channels.object_format import HEAD_BYTES, find, to_object
+from lamella.channels.objects import Objects
 from lamella.channels.s3 import S3Channel
 from lamella.client import Stack
 from lamella.errors import MessageError
 from lamella.metering import Meter
 from lamella.storage import Bucket
 from tests.channels.contract import PLACE, ChannelContract, Gang, received
+from tests.channels.faults import Service
 from workflows.embedded_cloud import EmbeddedCloud
 
 
 class TestS3(ChannelContract):
     @pytest.fixture
-    def gang(self, cloud: EmbeddedCloud, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gang]:
+    def service(self, cloud: EmbeddedCloud) -> Service:
+        return Service(cloud, "s3")
+
+    @pytest.fixture
+    def gang(self, service: Service, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gang]:
         monkeypatch.setattr(S3Channel, "max_message_bytes", 1 << 20)
-        place = Bucket(cloud.client("s3"), stack.bucket, f"runs/contract-{uuid.uuid4().hex}/")
+        place = Bucket(service.client("s3"), stack.bucket, f"runs/contract-{uuid.uuid4().hex}/")
         ends: list[S3Channel] = []
 
         def make(workers: int) -> Sequence[S3Channel]:

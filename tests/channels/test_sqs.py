@@ -10,12 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lamella.channels.objects import Objects
 from lamella.channels.packing import BATCH_ENTRIES
 from lamella.channels.sqs import SqsChannel
 from lamella.channels.wire import DATA
+from lamella.client import Stack
 from lamella.errors import CloudError
 from lamella.plan import SqsAddress
+from lamella.storage import Bucket
 from tests.channels.contract import PLACE, ChannelContract, Gang
+from tests.channels.faults import Service
 from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 4
@@ -23,19 +27,26 @@ WORKERS = 4
 
 class TestSqs(ChannelContract):
     @pytest.fixture
-    def gang(self, cloud: EmbeddedCloud) -> Iterator[Gang]:
-        sqs = cloud.client("sqs")
+    def service(self, cloud: EmbeddedCloud) -> Service:
+        return Service(cloud, "sqs", "s3")
+
+    @pytest.fixture
+    def gang(self, service: Service, stack: Stack) -> Iterator[Gang]:
+        sqs = service.client("sqs")
+        place = Bucket(service.client("s3"), stack.bucket, f"runs/contract-{uuid.uuid4().hex}/")
         names = [f"contract-{uuid.uuid4().hex[:8]}-{worker}" for worker in range(WORKERS)]
         urls = tuple(sqs.create_queue(QueueName=name)["QueueUrl"] for name in names)
         ends: list[SqsChannel] = []
 
         def make(workers: int) -> Sequence[SqsChannel]:
-            ends.extend(SqsChannel(sqs, SqsAddress(urls), worker) for worker in range(workers))
+            address = SqsAddress(urls)
+            ends.extend(SqsChannel(sqs, address, worker, Objects(place, worker)) for worker in range(workers))
             return ends
 
         yield make
         for end in ends:
             end.close()
+        place.delete(place.sizes())
         for url in urls:
             sqs.delete_queue(QueueUrl=url)
 

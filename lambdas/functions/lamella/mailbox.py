@@ -25,6 +25,9 @@ from lamella.outbox import Outbox
 COMING: Place = (0, 0)
 GOING: Place = (0, 1)
 ANSWER_S = 5.0  # how much longer than the first worker the others wait for what it says
+_WHILE_SENDING_S = (
+    1.0  # the longest wait for a letter while it may still turn out that one's own was not sent
+)
 
 _log = logging.getLogger(__name__)
 
@@ -244,7 +247,10 @@ class Mailbox:
             self._watch.check()
             left_s = until_s - self._clock()
             # The last time without waiting: then a channel looks for all of them.
-            missing -= self._receive(missing, max(0.0, min(self._watch.due_in_s, left_s)))
+            wait_s = max(
+                0.0, min(self._watch.due_in_s, left_s, _WHILE_SENDING_S if self._outbox.busy else left_s)
+            )
+            missing -= self._receive(missing, wait_s)
             if missing and left_s <= 0:
                 late = ", ".join(str(source) for _, source in sorted(missing))
                 raise DeadlineExceeded(explain(place, late))

@@ -30,6 +30,11 @@ class Outbox:
         self._under_way: deque[tuple[int, Future[None]]] = deque()
         self._failure: BaseException | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way."""
+        return any(not sent.done() for _, sent in self._under_way)
+
     def put(self, size_bytes: int, send: Callable[[], None]) -> None:
         """Have ``send`` called after all that was put before; waits while too much is under way."""
         self.raise_failure()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from lamella.channels.drain import drain
-from lamella.channels.objects import object_path
+from lamella.channels.object_format import object_path
 from lamella.errors import CloudError, RunAborted
 from lamella.layout import RunKeys
 from lamella.leases import SlotLeases

@@ -20,6 +20,8 @@ from lamella.messages import Message, parse_message, run_digest
 class Script(Channel):
     """A channel that delivers what a test says, in that order, a few at a time."""
 
+    kind = "memory"
+
     def __init__(self, arriving: Sequence[bytes], max_message_bytes: int = 1 << 18) -> None:
         self.max_message_bytes = max_message_bytes
         self.arriving = list(arriving)

@@ -10,7 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
+
+from lamella.plan import ChannelName
 
 # The layer that a message is an input of, and the first sample of its micro-batch.
 Place = tuple[int, int]
@@ -47,12 +49,15 @@ class Channel(ABC):
 
     Attributes
     ----------
+    kind
+        By which a plan names it, and `lamella.channels.estimates` tells its price and latency.
     max_message_bytes
         The longest message that it carries.
     objects
         Where longer ones go; None where there is no such place, or no need of it.
     """
 
+    kind: ClassVar[ChannelName]
     max_message_bytes: int
     objects: ObjectStore | None = None
 

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from lamella.channels.base import Channel, Delivery, Place, Source
-from lamella.channels.objects import Objects, object_path
+from lamella.channels.object_format import object_path
+from lamella.channels.objects import Objects
 from lamella.channels.patience import Patience
 
 
@@ -19,6 +20,7 @@ class S3Channel(Channel):
         What the workers of this run and attempt leave for each other.
     """
 
+    kind = "s3"
     # A receiver holds it in memory, and a PUT takes five times as much.
     max_message_bytes = 1 << 30
 

@@ -35,6 +35,7 @@ class SnsChannel(QueueEnd):
         Whose messages are received.
     """
 
+    kind = "sns"
     max_message_bytes = SNS_MESSAGE_BYTES
 
     def __init__(

@@ -32,6 +32,7 @@ class SqsChannel(QueueEnd):
         Whose messages are received.
     """
 
+    kind = "sqs"
     max_message_bytes = SQS_MESSAGE_BYTES
 
     def __init__(
