@@ -105,3 +105,21 @@ def test_one_who_need_not_wait_is_not_made_to() -> None:
     for _ in range(20):
         patience.came(((1, 0), 1), 0.0, None)
     assert next(patience.pauses_s()) == 0
+
+
+def test_of_a_thousand_who_are_to_come_the_missing_are_not_asked_for_each_time() -> None:
+    time, there, workers = SimulatedTime(), dict[Source, float](), 1000
+    store = Store(time, there, 0)
+
+    def first() -> None:
+        channel = S3Channel(store, time.clock, time.sleep)
+        missing: set[Source] = {((0, 0), worker) for worker in range(1, workers)}
+        while missing:
+            found = {delivery.receipt for delivery in channel.receive(missing, 5)}
+            missing = {source for source in missing if _path(source) not in found}
+
+    drawn = random.Random(0)
+    there |= {((0, 0), worker): drawn.uniform(0, 10) for worker in range(1, workers)}
+    time.run([first])
+    assert time.clock() < 12
+    assert store.gets < 4 * workers

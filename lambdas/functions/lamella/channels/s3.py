@@ -10,6 +10,8 @@ from lamella.channels.object_format import object_path
 from lamella.channels.objects import Objects
 from lamella.channels.patience import Patience
 
+AT_ONCE = 16
+
 
 class S3Channel(Channel):
     """One worker's end.
@@ -38,7 +40,7 @@ class S3Channel(Channel):
         self._left.write(place, messages)
 
     def receive(self, wanted: Collection[Source], wait_s: float) -> list[Delivery]:
-        """Ask for one object until it is there, and only then for the others.
+        """Ask for one object until it is there, and only then for the others, some at a time.
 
         All of them are needed, and a miss is billed like a hit. Without a wait, all are asked for.
         """
@@ -63,7 +65,14 @@ class S3Channel(Channel):
                 break
             missed_s = waited_s
         self._patience.came(first, waited_s, missed_s)
-        return found + self._read(others)
+        # Where many are still to come, those that are missing would be asked for again and again.
+        for start in range(0, len(others), AT_ONCE):
+            some = others[start : start + AT_ONCE]
+            more = self._read(some)
+            found += more
+            if len({delivery.receipt for delivery in more}) < len(some):
+                break
+        return found
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         self._acknowledged.update(delivery.receipt for delivery in deliveries)
