@@ -24,7 +24,7 @@ from lamella.outbox import Outbox
 # answers.
 COMING: Place = (0, 0)
 GOING: Place = (0, 1)
-ANSWER_S = 5.0  # how much longer than the first worker the others wait for what it says
+ANSWER_S = 5.0  # how much longer than worker 0 the others wait, for what it says
 _WHILE_SENDING_S = (
     1.0  # the longest wait for a letter while it may still turn out that one's own was not sent
 )
@@ -151,7 +151,8 @@ class Mailbox:
         Parameters
         ----------
         until_s
-            When to give up, on the mailbox's clock; the same for all.
+            When to give up, on the mailbox's clock; the same for all. A little before the deadline at the
+            latest.
 
         Raises
         ------
@@ -160,9 +161,12 @@ class Mailbox:
         RunAborted, MessageError
             As `collect`.
         """
+        # So that all can still hear who is missing.
+        answer_s = min(ANSWER_S, (self._deadline_s - self._clock()) / 5)
+        until_s = min(until_s, self._deadline_s - answer_s)
         if self._worker:
             self.reduce(COMING, workers, b"", _first)
-            refusal = self._await(GOING, [0], until_s + ANSWER_S, _not_come)[0].decode(errors="replace")
+            refusal = self._await(GOING, [0], until_s + answer_s, _not_come)[0].decode(errors="replace")
         else:
             refusal = ""
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.channels.packing import BATCH_ENTRIES, in_order, pack
@@ -19,6 +19,7 @@ def expense(batches: Sequence[Sequence[int]]) -> tuple[int, int]:
     return sum(billed_requests(sum(batch)) for batch in batches), len(batches)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 256 * KIB), max_size=40), LIMITS)
 def test_every_message_once_within_the_limits_and_no_dearer_than_in_order(
     sizes: list[int], most: int
@@ -56,6 +57,7 @@ def cheapest(sizes: Sequence[int], most: int) -> int:
     return best
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 200 * KIB), min_size=1, max_size=6))
 def test_a_few_messages_cost_at_most_one_unit_more_than_the_cheapest_packing(sizes: list[int]) -> None:
     batches = pack(sizes, lambda size: size, 256 * KIB)

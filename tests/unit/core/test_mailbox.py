@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.abort import LOOK_EVERY_S, AbortWatch
@@ -103,6 +103,7 @@ payloads = st.dictionaries(
 )
 
 
+@settings(deadline=None)  # threads
 @given(payloads, st.integers(40, 80), st.data())
 def test_any_order_and_any_duplicates_give_every_letter_once(
     letters: dict[tuple[int, int], bytes], room: int, data: st.DataObject
@@ -123,6 +124,7 @@ def test_any_order_and_any_duplicates_give_every_letter_once(
     assert len(channel.acknowledged) == len(set(channel.acknowledged)) or again
 
 
+@settings(deadline=None)  # threads
 @given(payloads, st.integers(40, 80), st.data())
 def test_the_same_of_letters_that_go_by_objects(
     letters: dict[tuple[int, int], bytes], room: int, data: st.DataObject
