@@ -1,11 +1,14 @@
-"""What every channel must do; a channel's suite is an empty subclass with a ``gang`` fixture of its own."""
+"""What every channel must do; a channel's suite is an empty subclass with two fixtures of its own.
+
+``service`` is what the channel talks to, and can be made to misbehave; ``gang`` makes a run's ends.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,13 +16,22 @@ import pytest
 
 from lamella.abort import LOOK_EVERY_S, AbortWatch
 from lamella.channels import Channel, Delivery, Place, Source
-from lamella.errors import DeadlineExceeded, RunAborted, RunError
+from lamella.channels.estimates import ESTIMATES, Send
+from lamella.errors import CloudError, DeadlineExceeded, RunAborted, RunError
 from lamella.mailbox import Mailbox
+from tests.channels.faults import Service
 
 # Makes a run's ends: one channel per worker.
 Gang = Callable[[int], Sequence[Channel]]
 PLACE: Place = (1, 0)
 FROM_0: list[Source] = [(PLACE, 0)]
+# Whose price does not depend on when things happen.
+PRICED = (
+    "sns.publish_batch",
+    "sqs.send_message_batch",
+    "sqs.delete_message_batch",
+    "s3.put_object",
+)
 
 
 def mailbox(
@@ -52,6 +64,12 @@ def received(channel: Channel, count: int, seconds: float = 10.0) -> list[Delive
         found += batch
     channel.close()
     return found
+
+
+def posted(box: Mailbox, layer: int, first_sample: int, letters: Mapping[int, bytes]) -> None:
+    """Post, and see that it was sent."""
+    box.post(layer, first_sample, letters)
+    box.flush()
 
 
 def at_once(calls: Sequence[Callable[[], object]]) -> list[object]:
@@ -127,19 +145,22 @@ class ChannelContract:
         assert b.receive(FROM_0, 1) == []
         assert 0.5 < time.monotonic() - began < 4
 
-    def test_letters_of_many_chunks_and_none(self, gang: Gang) -> None:
-        a, b = gang(2)
-        long = os.urandom(3 * a.max_message_bytes + 7)
-        mailbox(a, 0).post(3, 0, {1: long})
-        mailbox(a, 0).post(4, 0, {1: b""})
+    def test_a_letter_many_times_the_longest_message_and_an_empty_one(self, gang: Gang) -> None:
+        a, b, c = gang(3)
+        long = os.urandom(5 * a.max_message_bytes + 7)
+        posted(mailbox(a, 0), 3, 0, {1: long, 2: long[::-1]})
+        posted(mailbox(a, 0), 4, 0, {1: b"", 2: b"short"})
         box = mailbox(b, 1)
         assert box.collect(3, 0, [0]) == {0: long}
         assert box.collect(4, 0, [0]) == {0: b""}
+        box = mailbox(c, 2)
+        assert box.collect(4, 0, [0]) == {0: b"short"}
+        assert box.collect(3, 0, [0]) == {0: long[::-1]}
 
     def test_an_early_letter_is_kept(self, gang: Gang) -> None:
         a, b, c = gang(3)
-        mailbox(a, 0).post(9, 0, {2: b"early"})
-        mailbox(b, 1).post(1, 0, {2: b"now"})
+        posted(mailbox(a, 0), 9, 0, {2: b"early"})
+        posted(mailbox(b, 1), 1, 0, {2: b"now"})
         box = mailbox(c, 2)
         assert box.collect(1, 0, [1]) == {1: b"now"}
         assert box.collect(9, 0, [0]) == {0: b"early"}
@@ -147,17 +168,17 @@ class ChannelContract:
     def test_a_letter_sent_twice_is_had_once(self, gang: Gang) -> None:
         a, b = gang(2)
         for _ in range(2):
-            mailbox(a, 0).post(1, 0, {1: b"again"})
-        mailbox(a, 0).post(2, 0, {1: b"then"})
+            posted(mailbox(a, 0), 1, 0, {1: b"again"})
+        posted(mailbox(a, 0), 2, 0, {1: b"then"})
         box = mailbox(b, 1)
         assert box.collect(1, 0, [0]) == {0: b"again"}
         assert box.collect(2, 0, [0]) == {0: b"then"}
 
     def test_other_runs_and_attempts_are_ignored(self, gang: Gang) -> None:
         a, b = gang(2)
-        mailbox(a, 0, run="another").post(1, 0, {1: b"foreign"})
-        mailbox(a, 0, attempt=1).post(1, 0, {1: b"stale"})
-        mailbox(a, 0, attempt=2).post(1, 0, {1: b"mine"})
+        posted(mailbox(a, 0, run="another"), 1, 0, {1: b"foreign"})
+        posted(mailbox(a, 0, attempt=1), 1, 0, {1: b"stale"})
+        posted(mailbox(a, 0, attempt=2), 1, 0, {1: b"mine"})
         assert mailbox(b, 1, attempt=2).collect(1, 0, [0]) == {0: b"mine"}
 
     def test_what_is_lost_is_missed_by_the_deadline(self, gang: Gang) -> None:
@@ -252,3 +273,113 @@ class ChannelContract:
             ]
         )
         assert outcomes == [None, b"012", None]
+
+    def test_letters_of_one_worker_arrive_while_it_posts_more(self, gang: Gang) -> None:
+        a, b = gang(2)
+        letters = {layer: os.urandom(100 * layer) for layer in range(1, 20)}
+        with mailbox(a, 0) as sender, mailbox(b, 1) as box:
+            for layer, letter in letters.items():
+                sender.post(layer, 0, {1: letter})
+            got = {layer: box.collect(layer, 0, [0])[0] for layer in sorted(letters, reverse=True)}
+        assert got == letters
+
+    def test_a_busy_service_is_asked_again(self, gang: Gang, service: Service) -> None:
+        a, b = gang(2)
+        service.be_busy(2)
+        with mailbox(a, 0) as sender, mailbox(b, 1) as box:
+            sender.post(1, 0, {1: b"patience"})
+            assert box.collect(1, 0, [0]) == {0: b"patience"}
+        service.check_struck()
+
+    def test_what_is_refused_of_a_batch_is_sent_again(self, gang: Gang, service: Service) -> None:
+        a, b = gang(2)
+        service.refuse_entries(2)
+        bodies = {b"%d" % i for i in range(5)}
+        a.send(PLACE, [(1, body) for body in bodies])
+        assert {delivery.data for delivery in received(b, len(bodies))} == bodies
+        service.check_struck("sns", "sqs")
+
+    def test_what_arrived_though_the_answer_did_not_is_had_once(self, gang: Gang, service: Service) -> None:
+        a, b = gang(2)
+        service.lose_answers(1)
+        with mailbox(a, 0) as sender:
+            sender.post(1, 0, {1: b"one"})
+            sender.post(2, 0, {1: b"two"})
+        with mailbox(b, 1) as box:
+            assert box.collect(1, 0, [0]) == {0: b"one"}
+            assert box.collect(2, 0, [0]) == {0: b"two"}
+        service.check_struck()
+
+    def test_what_the_service_repeats_and_puts_in_disorder_is_had_once_and_in_order(
+        self, gang: Gang, service: Service
+    ) -> None:
+        a, b = gang(2)
+        service.repeat_itself()
+        service.be_out_of_order()
+        with mailbox(a, 0) as sender, mailbox(b, 1) as box:
+            for layer in range(1, 8):
+                sender.post(layer, 0, {1: b"%d" % layer})
+            for layer in range(1, 8):
+                assert box.collect(layer, 0, [0]) == {0: b"%d" % layer}
+        service.check_struck()
+
+    def test_a_post_that_is_refused_ends_the_wait_that_follows(self, gang: Gang, service: Service) -> None:
+        (a, b) = gang(2)
+        service.deny_sending()
+        box = mailbox(a, 0, seconds=3)
+        box.post(1, 0, {1: b"no"})
+        if service.can_refuse:
+            with pytest.raises(CloudError):
+                box.collect(1, 0, [1])
+            with pytest.raises(CloudError):
+                box.post(2, 0, {1: b"no"})
+            with pytest.raises(CloudError):
+                box.flush()
+            assert b.receive([], 0) == []
+        box.abort()
+        service.check_struck()
+
+    def test_whoever_gives_up_leaves_at_once_and_may_do_so_again(self, gang: Gang) -> None:
+        a, b = gang(2)
+        a.send(PLACE, [(1, b"x")])
+        box = mailbox(b, 1)
+        assert b.receive(FROM_0, 5)
+        began = time.monotonic()
+        for _ in range(2):
+            box.abort()
+        a.abort()
+        a.close()
+        box.close()
+        assert time.monotonic() - began < 1
+
+    def test_the_price_is_what_is_counted(
+        self, gang: Gang, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lamella.channels.queue_end.DELETE_WITHIN_S", 60)
+        ends = gang(4)
+        sizes = {1: 100, 2: 70_000, 3: 300_000, 4: 0, 5: 60_000}
+        sends = [
+            Send(worker, (layer, 0), {peer: size + peer for peer in range(4) if peer != worker})
+            for worker in range(4)
+            for layer, size in sizes.items()
+        ]
+        service.meter.take()
+        boxes = [mailbox(end, worker) for worker, end in enumerate(ends)]
+        for send in sends:
+            letters = {peer: bytes(size) for peer, size in send.letters.items()}
+            boxes[send.sender].post(*send.place, letters)
+        for box in boxes:
+            box.flush()
+        for worker, box in enumerate(boxes):
+            for layer in sizes:
+                box.collect(layer, 0, [peer for peer in range(4) if peer != worker])
+        for box in boxes:
+            box.close()
+        counted = service.meter.usage()
+        priced = ESTIMATES[ends[0].kind].price(sends)
+        assert {name: counted.count(name) for name in PRICED} == {name: priced.count(name) for name in PRICED}
+        assert counted.counts.keys() == priced.counts.keys()
+        assert counted.count("s3.get_object").calls <= priced.count("s3.get_object").calls
+        assert counted.count("sqs.receive_message").bytes == priced.count("sqs.receive_message").bytes
+        latency = ESTIMATES[ends[0].kind].latency
+        assert 0 <= latency.median_s <= latency.p90_s

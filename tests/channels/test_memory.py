@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
+
 import pytest
 
 from lamella.channels.memory import MemoryChannel, MemoryHub
-from tests.channels.contract import ChannelContract, Gang
+from tests.channels.contract import ChannelContract, Gang, at_once, mailbox
+from tests.channels.faults import Service
 
 
 class TestMemory(ChannelContract):
+    @pytest.fixture
+    def service(self) -> Service:
+        return Service()
+
     @pytest.fixture
     def gang(self) -> Gang:
         def make(workers: int) -> list[MemoryChannel]:
@@ -16,3 +24,12 @@ class TestMemory(ChannelContract):
             return [MemoryChannel(hub, worker, visibility_s=1) for worker in range(workers)]
 
         return make
+
+
+@pytest.mark.parametrize(("here", "outcome"), [(64, "None"), (63, "the others waited in vain for worker 63")])
+def test_a_barrier_of_many_workers(here: int, outcome: str) -> None:
+    hub = MemoryHub(64)
+    until_s = time.time() + 5
+    boxes = [mailbox(MemoryChannel(hub, worker), worker) for worker in range(here)]
+    passed = at_once([partial(box.barrier, 64, until_s) for box in boxes])
+    assert {str(each).partition(" to begin")[0] for each in passed} == {outcome}

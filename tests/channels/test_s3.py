@@ -10,24 +10,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamella.channels.s3 import HEAD_BYTES, S3Channel, find, to_object
+from lamella.channels.object_format import HEAD_BYTES, find, to_object
+from lamella.channels.objects import Objects
+from lamella.channels.s3 import S3Channel
 from lamella.client import Stack
 from lamella.errors import MessageError
 from lamella.metering import Meter
 from lamella.storage import Bucket
 from tests.channels.contract import PLACE, ChannelContract, Gang, received
+from tests.channels.faults import Service
 from workflows.embedded_cloud import EmbeddedCloud
 
 
 class TestS3(ChannelContract):
     @pytest.fixture
-    def gang(self, cloud: EmbeddedCloud, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gang]:
+    def service(self, cloud: EmbeddedCloud) -> Service:
+        return Service(cloud, "s3")
+
+    @pytest.fixture
+    def gang(self, service: Service, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gang]:
         monkeypatch.setattr(S3Channel, "max_message_bytes", 1 << 20)
-        place = Bucket(cloud.client("s3"), stack.bucket, f"runs/contract-{uuid.uuid4().hex}/")
+        place = Bucket(service.client("s3"), stack.bucket, f"runs/contract-{uuid.uuid4().hex}/")
         ends: list[S3Channel] = []
 
         def make(workers: int) -> Sequence[S3Channel]:
-            ends.extend(S3Channel(place, worker) for worker in range(workers))
+            ends.extend(S3Channel(Objects(place, worker)) for worker in range(workers))
             return ends
 
         yield make
@@ -45,19 +52,19 @@ def metered(cloud: EmbeddedCloud, stack: Stack) -> tuple[Bucket, Meter]:
 
 def test_all_peers_share_one_object_and_a_small_one_is_read_at_once(metered: tuple[Bucket, Meter]) -> None:
     place, meter = metered
-    S3Channel(place, 0).send(PLACE, [(peer, b"%d" % peer * 100) for peer in range(1, 8)])
+    S3Channel(Objects(place, 0)).send(PLACE, [(peer, b"%d" % peer * 100) for peer in range(1, 8)])
     assert meter.take().to_json().keys() == {"s3.put_object"}
     for peer in range(1, 8):
-        (delivery,) = received(S3Channel(place, peer), 1)
+        (delivery,) = received(S3Channel(Objects(place, peer)), 1)
         assert delivery.data == b"%d" % peer * 100
     assert {name: count.calls for name, count in meter.take().counts.items()} == {"s3.get_object": 7}
 
 
 def test_of_a_large_object_a_peer_reads_the_head_and_its_own(metered: tuple[Bucket, Meter]) -> None:
     place, meter = metered
-    S3Channel(place, 0).send(PLACE, [(peer, bytes([peer]) * 200_000) for peer in range(1, 8)])
+    S3Channel(Objects(place, 0)).send(PLACE, [(peer, bytes([peer]) * 200_000) for peer in range(1, 8)])
     meter.take()
-    (delivery,) = received(S3Channel(place, 7), 1)
+    (delivery,) = received(S3Channel(Objects(place, 7)), 1)
     assert delivery.data == bytes([7]) * 200_000
     count = meter.take().count("s3.get_object")
     assert (count.calls, count.bytes) == (2, HEAD_BYTES + 200_000)

@@ -92,6 +92,21 @@ def test_through_s3_one_object_goes_to_all_and_nobody_lists(
     )
 
 
+@pytest.mark.parametrize("channel", ["sns", "sqs"])
+def test_letters_that_fit_no_message_go_by_objects_which_do_not_stay(
+    cloud: EmbeddedCloud, stack: Stack, alive_model: Path, channel: str, tmp_path: Path
+) -> None:
+    samples = batches.blobs(9000, 16)
+    batch = batches.write_npz(tmp_path / "many.npz", samples)
+    run = begin(stack, alive_model, batch, strategy="rows", workers=2, channel=channel, activations=True)
+    plain = plain_scipy(open_source("alive:256x4"), samples)
+    assert activations(run, tmp_path).tobytes() == plain.tobytes()
+    puts = [worker["usage"]["s3.put_object"]["calls"] for worker in client.details(run)["workers_detail"]]
+    # A mark, a part, and an object for each of three layers.
+    assert puts == [2 + 3] * 2
+    assert left(cloud, run) == []
+
+
 @pytest.mark.parametrize("channel", MADE)
 def test_a_stopped_run_leaves_neither_queues_nor_objects(
     cloud: EmbeddedCloud, stack: Stack, long_model: Path, batch: Path, channel: str

@@ -16,8 +16,7 @@ import boto3
 import pytest
 
 from lamella import client
-from lamella.channels.queue_end import DATA
-from lamella.channels.sns import SLOT
+from lamella.channels.wire import DATA, SLOT
 from lamella.client import Stack
 from lamella.events import CollectEvent, FinishEvent, LookEvent, PlanEvent, UploadEvent, WorkerEvent
 from lamella.layout import RunKeys

@@ -97,9 +97,11 @@ ALLOWED = {
     "WorkerRole": (
         *runs_as_lambda(*WORKERS),
         Grant(("s3:GetObject",), (f"{BUCKET}/models/*",), "its weights"),
-        Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/work/*",), "its task and samples"),
+        Grant(
+            ("s3:GetObject",), (f"{BUCKET}/runs/*/work/*",), "its task and samples, and its peers' letters"
+        ),
         Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/abort",), "is the run over?"),
-        Grant(("s3:PutObject",), (f"{BUCKET}/runs/*/work/*",), "its part of the output, and its marks"),
+        Grant(("s3:PutObject",), (f"{BUCKET}/runs/*/work/*",), "its part of the output, marks, and letters"),
         Grant(("s3:AbortMultipartUpload",), (f"{BUCKET}/runs/*/work/*",), "breaks off a large part"),
         TELL_MISSING,
         Grant(("sns:Publish",), (TOPIC,), "sends activations"),

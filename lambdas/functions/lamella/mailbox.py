@@ -1,88 +1,39 @@
-"""What a message is, over any channel: chunks, duplicates, early arrivals, and what belongs to another run.
+"""Letters over any channel: large ones, duplicates, early arrivals, and what belongs to another run.
 
 A channel delivers at least once and in any order. A message names run, attempt, layer, micro-batch, source
 and chunk, and carries a checksum; each is applied once, early ones are kept, those of other runs are dropped.
+A letter that does not fit a message goes by an object, and a message says so; where there are no objects, in
+chunks.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
-import struct
-import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
 
 from lamella.abort import AbortWatch
 from lamella.channels import Channel, Place, Source
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
-
-# magic, run, attempt, layer, first sample of the micro-batch, source, chunk, chunks, checksum
-_HEADER = struct.Struct("<4s8sHIIHHHI")
-_MAGIC = b"LML1"
+from lamella.messages import HEADER_BYTES, POINTER_CHUNKS, Message, is_of_run, parse_message, run_digest
+from lamella.outbox import Outbox
 
 # Places of layer 0, of which no peer needs a halo: where workers tell that they have come, and where worker 0
 # answers.
 COMING: Place = (0, 0)
 GOING: Place = (0, 1)
-ANSWER_S = 5.0  # how much longer than the first worker the others wait for what it says
+ANSWER_S = 5.0  # how much longer than worker 0 the others wait, for what it says
+_WHILE_SENDING_S = (
+    1.0  # the longest wait for a letter while it may still turn out that one's own was not sent
+)
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Message:
-    """One chunk of what a worker sends to a peer for one layer and micro-batch."""
-
-    run: bytes
-    attempt: int
-    layer: int
-    first_sample: int
-    source: int
-    chunk: int
-    chunks: int
-    payload: bytes
-
-    def to_bytes(self) -> bytes:
-        """Header, checksum, payload."""
-        return self._header(self.checksum()) + self.payload
-
-    def checksum(self) -> int:
-        """Of header and payload."""
-        return zlib.crc32(self.payload, zlib.crc32(self._header(0)))
-
-    def _header(self, checksum: int) -> bytes:
-        place = (self.layer, self.first_sample, self.source, self.chunk, self.chunks)
-        return _HEADER.pack(_MAGIC, self.run, self.attempt, *place, checksum)
-
-
-def parse_message(data: bytes) -> Message:
-    """Read what `Message.to_bytes` wrote.
-
-    Raises
-    ------
-    MessageError
-        If it is something else, or damaged.
-    """
-    if len(data) < _HEADER.size or data[:4] != _MAGIC:
-        raise MessageError("these bytes are no message")
-    _, run, attempt, layer, first_sample, source, chunk, chunks, checksum = _HEADER.unpack_from(data)
-    message = Message(run, attempt, layer, first_sample, source, chunk, chunks, data[_HEADER.size :])
-    if message.checksum() != checksum:
-        raise MessageError("a message is damaged: its checksum differs")
-    if not message.chunk < message.chunks:
-        raise MessageError(f"a message is chunk {message.chunk} of {message.chunks}")
-    return message
-
-
-def run_digest(run: str) -> bytes:
-    """A run's mark in its messages: 8 bytes, for ids of any length."""
-    return hashlib.sha256(run.encode()).digest()[:8]
-
-
 class Mailbox:
-    """One worker's letters.
+    """One worker's letters. Close it after the last, or abort it; or use it in a ``with``, which does either.
 
     Parameters
     ----------
@@ -109,19 +60,38 @@ class Mailbox:
         self._clock, self._deadline_s, self._watch = clock, deadline_s, watch
         self._chunks: dict[Source, dict[int, Message]] = {}
         self._taken: set[Source] = set()
+        self._outbox = Outbox(self._check)
+        self._objects_left = 0
+
+    @property
+    def objects_left(self) -> int:
+        """Objects that letters of this worker went by, so far."""
+        return self._objects_left
 
     def post(self, layer: int, first_sample: int, letters: Mapping[int, bytes]) -> None:
-        """Send each peer its bytes for a layer and micro-batch."""
-        room = self._channel.max_message_bytes - _HEADER.size
-        messages = []
-        for peer, data in letters.items():
-            pieces = [data[start : start + room] for start in range(0, len(data), room)] or [b""]
-            for chunk, piece in enumerate(pieces):
-                message = Message(
-                    self._run, self._attempt, layer, first_sample, self._worker, chunk, len(pieces), piece
-                )
-                messages.append((peer, message.to_bytes()))
-        self._channel.send((layer, first_sample), messages)
+        """Send each peer its bytes for a layer and micro-batch: in the background, in the order of posting.
+
+        Raises
+        ------
+        LamellaError
+            What went wrong with an earlier post. What goes wrong with this one is raised by what is called
+            next.
+        DeadlineExceeded, RunAborted
+            If the deadline passed, or the run was ended, while too much was waiting to be sent.
+        """
+        place = (layer, first_sample)
+        size_bytes = sum(len(data) for data in letters.values())
+        self._outbox.put(size_bytes, lambda: self._send(place, letters))
+
+    def flush(self) -> None:
+        """Wait until all that was posted is sent.
+
+        Raises
+        ------
+        LamellaError, DeadlineExceeded, RunAborted
+            As `post`.
+        """
+        self._outbox.flush()
 
     def collect(self, layer: int, first_sample: int, sources: Iterable[int]) -> dict[int, bytes]:
         """Wait for what each source sent for a layer and micro-batch.
@@ -181,7 +151,8 @@ class Mailbox:
         Parameters
         ----------
         until_s
-            When to give up, on the mailbox's clock; the same for all.
+            When to give up, on the mailbox's clock; the same for all. A little before the deadline at the
+            latest.
 
         Raises
         ------
@@ -190,9 +161,12 @@ class Mailbox:
         RunAborted, MessageError
             As `collect`.
         """
+        # So that all can still hear who is missing.
+        answer_s = min(ANSWER_S, (self._deadline_s - self._clock()) / 5)
+        until_s = min(until_s, self._deadline_s - answer_s)
         if self._worker:
             self.reduce(COMING, workers, b"", _first)
-            refusal = self._await(GOING, [0], until_s + ANSWER_S, _not_come)[0].decode(errors="replace")
+            refusal = self._await(GOING, [0], until_s + answer_s, _not_come)[0].decode(errors="replace")
         else:
             refusal = ""
             try:
@@ -204,8 +178,61 @@ class Mailbox:
             raise DeadlineExceeded(refusal)
 
     def close(self) -> None:
-        """Leave the channel; may be called twice."""
+        """Send all that was posted, and leave the channel; may be called twice.
+
+        Raises
+        ------
+        LamellaError, DeadlineExceeded, RunAborted
+            As `post`.
+        """
+        self._outbox.close()
         self._channel.close()
+
+    def abort(self) -> None:
+        """Leave at once: what was posted and not sent is dropped. May be called twice, and after `close`."""
+        self._outbox.abort()
+        self._channel.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _send(self, place: Place, letters: Mapping[int, bytes]) -> None:
+        """Called by the outbox's thread."""
+        room = self._channel.max_message_bytes - HEADER_BYTES
+        objects = self._channel.objects
+        messages: list[tuple[int, bytes]] = []
+        large: list[tuple[int, bytes]] = []
+        for peer, data in letters.items():
+            if objects and len(data) > room:
+                large.append((peer, self._message(place, 0, 1, data)))
+                messages.append((peer, self._message(place, 0, POINTER_CHUNKS, b"")))
+                continue
+            pieces = [data[start : start + room] for start in range(0, len(data), room)] or [b""]
+            messages += [
+                (peer, self._message(place, chunk, len(pieces), piece)) for chunk, piece in enumerate(pieces)
+            ]
+        if objects and large:
+            objects.write(place, large)
+            self._objects_left += 1
+        self._channel.send(place, messages)
+
+    def _message(self, place: Place, chunk: int, chunks: int, payload: bytes) -> bytes:
+        message = Message(self._run, self._attempt, *place, self._worker, chunk, chunks, payload)
+        return message.to_bytes()
+
+    def _check(self) -> None:
+        """End a wait to send."""
+        self._watch.check()
+        if self._clock() >= self._deadline_s:
+            raise DeadlineExceeded("what was posted could not be sent until the run's deadline")
 
     def _await(
         self, place: Place, sources: Iterable[int], until_s: float, explain: Callable[[Place, str], str]
@@ -220,10 +247,14 @@ class Mailbox:
         wanted = frozenset((place, source) for source in sources)
         missing = {key for key in wanted if not self._complete(key)}
         while missing:
+            self._outbox.raise_failure()
             self._watch.check()
             left_s = until_s - self._clock()
             # The last time without waiting: then a channel looks for all of them.
-            missing -= self._receive(missing, max(0.0, min(self._watch.due_in_s, left_s)))
+            wait_s = max(
+                0.0, min(self._watch.due_in_s, left_s, _WHILE_SENDING_S if self._outbox.busy else left_s)
+            )
+            missing -= self._receive(missing, wait_s)
             if missing and left_s <= 0:
                 late = ", ".join(str(source) for _, source in sorted(missing))
                 raise DeadlineExceeded(explain(place, late))
@@ -232,35 +263,61 @@ class Mailbox:
     def _receive(self, missing: Collection[Source], wait_s: float) -> set[Source]:
         """Take in what arrives; the keys that it completed."""
         deliveries = self._channel.receive(missing, wait_s)
-        completed = set()
-        for delivery in deliveries:
-            try:
-                message = parse_message(delivery.data)
-            except MessageError:
-                if delivery.data[4:12] == self._run:
-                    raise
-                _log.warning("dropped %d bytes that are no message", len(delivery.data))
-                continue
-            if message.run != self._run or message.attempt < self._attempt:
-                continue
-            if message.attempt > self._attempt:
-                raise RunAborted(
-                    f"attempt {message.attempt} of this run is under way: attempt {self._attempt} ends"
-                )
-            key = ((message.layer, message.first_sample), message.source)
-            if key in self._taken:
-                continue
-            chunks = self._chunks.setdefault(key, {})
-            had = next(iter(chunks.values()), message)
-            if had.chunks != message.chunks or chunks.get(message.chunk, message) != message:
-                raise MessageError(
-                    f"worker {message.source} sent two different messages for layer {message.layer}"
-                )
-            chunks[message.chunk] = message
-            if self._complete(key):
-                completed.add(key)
+        messages = [message for delivery in deliveries if (message := self._accepted(delivery.data))]
+        # A repeated pointer is followed once, and none to what is already here.
+        pointers = {message.key for message in messages if message.is_pointer and not self._has(message.key)}
+        arrived = [message for message in messages if not message.is_pointer]
+        completed = {
+            message.key for message in arrived + self._followed(sorted(pointers)) if self._keep(message)
+        }
         self._channel.acknowledge(deliveries)
         return completed
+
+    def _accepted(self, data: bytes) -> Message | None:
+        """A message of this run and attempt; None for what is to be dropped."""
+        try:
+            message = parse_message(data)
+        except MessageError:
+            if is_of_run(data, self._run):
+                raise
+            _log.warning("dropped %d bytes that are no message", len(data))
+            return None
+        if message.run != self._run or message.attempt < self._attempt:
+            return None
+        if message.attempt > self._attempt:
+            raise RunAborted(
+                f"attempt {message.attempt} of this run is under way: attempt {self._attempt} ends"
+            )
+        return message
+
+    def _followed(self, pointers: Sequence[Source]) -> list[Message]:
+        """What lies where messages point to."""
+        if not pointers:
+            return []
+        objects = self._channel.objects
+        if objects is None:
+            raise MessageError("a message points to an object, and this channel has none")
+        messages = [parse_message(data) for data in objects.read_all(pointers)]
+        for source, message in zip(pointers, messages, strict=True):
+            if (message.run, message.attempt, message.key) != (self._run, self._attempt, source):
+                raise MessageError(f"the object of worker {source[1]} for layer {source[0][0]} is another's")
+        return messages
+
+    def _keep(self, message: Message) -> bool:
+        """Put a message to the others of its letter, unless it is known; whether that is whole now."""
+        if message.key in self._taken:
+            return False
+        chunks = self._chunks.setdefault(message.key, {})
+        had = next(iter(chunks.values()), message)
+        if had.chunks != message.chunks or chunks.get(message.chunk, message) != message:
+            raise MessageError(
+                f"worker {message.source} sent two different messages for layer {message.layer}"
+            )
+        chunks[message.chunk] = message
+        return self._complete(message.key)
+
+    def _has(self, key: Source) -> bool:
+        return key in self._taken or self._complete(key)
 
     def _complete(self, key: Source) -> bool:
         chunks = self._chunks.get(key, {})

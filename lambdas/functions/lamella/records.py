@@ -106,6 +106,8 @@ class WorkerReport:
         Where its weights came from.
     peak_bytes
         Most memory that its process had so far, earlier runs of the same process included.
+    objects_left
+        Objects in S3 that its letters to peers went by.
     """
 
     worker: int
@@ -118,6 +120,7 @@ class WorkerReport:
     usage: JsonUsage
     weights: WeightUse = WeightUse()
     peak_bytes: int = 0
+    objects_left: int = 0
 
 
 @dataclass(frozen=True)

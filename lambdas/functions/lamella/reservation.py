@@ -7,6 +7,8 @@ channel   had                                        given back
 ``sqs``   a queue made for each worker               deleted
 ``s3``    a prefix                                   the objects below it deleted
 ========  =========================================  ==================================================
+
+Over any of them, large letters go by objects below that prefix.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from lamella.channels.drain import drain
-from lamella.channels.s3 import object_path
+from lamella.channels.object_format import object_path
 from lamella.errors import CloudError, RunAborted
 from lamella.layout import RunKeys
 from lamella.leases import SlotLeases
@@ -72,20 +74,22 @@ def reserve(runtime: Runtime, keys: RunKeys, plan: Plan, deadline_s: float) -> A
     return address
 
 
-def release(runtime: Runtime, keys: RunKeys, record: PlanRecord | None) -> None:
+def release(runtime: Runtime, keys: RunKeys, record: PlanRecord | None, *, objects_left: bool = True) -> None:
     """Give back all that a run holds, when its workers have left; nothing if it holds nothing.
 
     Parameters
     ----------
     record
         None where Plan left none: then it may hold anything.
+    objects_left
+        Whether letters may have gone by objects.
     """
     channel = record.plan.channel if record else None
     if channel in {"sns", None}:
         _leases(runtime).release(keys.run)
     if channel in {"sqs", None}:
         _delete_queues(runtime, keys)
-    if record and channel == "s3":
+    if record and channel != "none" and (objects_left or channel == "s3"):
         gang = [(place, worker) for place in (COMING, GOING) for worker in range(record.plan.workers)]
         halo = ((place, worker) for place in record.places for worker in record.senders(place))
         runtime.bucket.below(keys.halo).delete(map(object_path, chain(gang, halo)))

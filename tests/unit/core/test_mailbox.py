@@ -7,20 +7,42 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.abort import LOOK_EVERY_S, AbortWatch
 from lamella.channels import Channel, Delivery, Place, Source
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
-from lamella.mailbox import Mailbox, Message, parse_message, run_digest
+from lamella.mailbox import Mailbox
+from lamella.messages import Message, parse_message, run_digest
+
+
+class Shelf:
+    """Where workers leave what no message holds; all that they leave is worker 0's."""
+
+    def __init__(self) -> None:
+        self.left: dict[Source, bytes] = {}
+        self.sender = 0
+        self.read: list[Source] = []
+
+    def write(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
+        assert (place, self.sender) not in self.left
+        ((_, self.left[place, self.sender]),) = messages
+
+    def read_all(self, sources: Sequence[Source]) -> list[bytes]:
+        self.read += sources
+        return [self.left[source] for source in sources]
 
 
 class Script(Channel):
     """A channel that delivers what a test says, in that order, a few at a time."""
 
-    def __init__(self, arriving: Sequence[bytes], max_message_bytes: int = 1 << 18) -> None:
-        self.max_message_bytes = max_message_bytes
+    kind = "memory"
+
+    def __init__(
+        self, arriving: Sequence[bytes], max_message_bytes: int = 1 << 18, objects: Shelf | None = None
+    ) -> None:
+        self.max_message_bytes, self.objects = max_message_bytes, objects
         self.arriving = list(arriving)
         self.sent: list[tuple[int, bytes]] = []
         self.acknowledged: list[str] = []
@@ -50,10 +72,18 @@ def mailbox(
 
 
 def written(
-    source: int, layer: int, data: bytes, room: int, run: str = "run", attempt: int = 1
+    source: int,
+    layer: int,
+    data: bytes,
+    room: int,
+    run: str = "run",
+    attempt: int = 1,
+    shelf: Shelf | None = None,
 ) -> list[bytes]:
     """What a worker would put on the channel, in messages of at most ``room`` bytes."""
-    channel = Script([], room)
+    channel = Script([], room, shelf)
+    if shelf:
+        shelf.sender = source
     sender = Mailbox(
         channel,
         run,
@@ -63,7 +93,8 @@ def written(
         deadline_s=1.0,
         watch=AbortWatch(run, lambda: False, lambda: 0.0),
     )
-    sender.post(layer, 0, {0: data})
+    with sender:
+        sender.post(layer, 0, {0: data})
     return [message for _, message in channel.sent]
 
 
@@ -72,6 +103,7 @@ payloads = st.dictionaries(
 )
 
 
+@settings(deadline=None)  # threads
 @given(payloads, st.integers(40, 80), st.data())
 def test_any_order_and_any_duplicates_give_every_letter_once(
     letters: dict[tuple[int, int], bytes], room: int, data: st.DataObject
@@ -90,6 +122,45 @@ def test_any_order_and_any_duplicates_give_every_letter_once(
         got = box.collect(layer, 0, sources)
         assert got == {source: letters[source, layer] for source in sources}
     assert len(channel.acknowledged) == len(set(channel.acknowledged)) or again
+
+
+@settings(deadline=None)  # threads
+@given(payloads, st.integers(40, 80), st.data())
+def test_the_same_of_letters_that_go_by_objects(
+    letters: dict[tuple[int, int], bytes], room: int, data: st.DataObject
+) -> None:
+    shelf = Shelf()
+    messages = [
+        message
+        for (source, layer), body in letters.items()
+        for message in written(source, layer, body, room, shelf=shelf)
+    ]
+    # Of another run, whose object is not here.
+    messages += written(1, 0, bytes(100), room, run="another", shelf=Shelf())
+    assert all(len(message) <= room for message in messages)
+    again = data.draw(st.lists(st.sampled_from(messages), max_size=8))
+    box = mailbox(Script(data.draw(st.permutations(messages + again)), room, shelf))
+    for layer in range(5):
+        sources = [source for source, at in letters if at == layer]
+        got = box.collect(layer, 0, sources)
+        assert got == {source: letters[source, layer] for source in sources}
+    assert len(shelf.read) == len(set(shelf.read)) == len(shelf.left)
+
+
+def test_a_pointer_to_what_is_not_the_letter_is_an_error() -> None:
+    shelf = Shelf()
+    (pointer,) = written(1, 2, bytes(100), 60, shelf=shelf)
+    with pytest.raises(MessageError, match="this channel has none"):
+        mailbox(Script([pointer])).collect(2, 0, [1])
+    (shelf.left[(2, 0), 1],) = written(1, 3, bytes(100), 200)
+    with pytest.raises(MessageError, match="the object of worker 1 for layer 2 is another's"):
+        mailbox(Script([pointer], objects=shelf)).collect(2, 0, [1])
+    shelf.left[(2, 0), 1] = b"junk"
+    with pytest.raises(MessageError, match="no message"):
+        mailbox(Script([pointer], objects=shelf)).collect(2, 0, [1])
+    (pointing,) = written(1, 2, bytes(100), 60, shelf=Shelf())
+    with pytest.raises(MessageError, match="payload of its own"):
+        parse_message(replace(parse_message(pointing), payload=b"x").to_bytes())
 
 
 def test_an_older_attempt_is_ignored_and_a_newer_one_ends_this() -> None:

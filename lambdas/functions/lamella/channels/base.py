@@ -1,6 +1,6 @@
 """The contract of a channel: it carries bytes to peers, at least once and in any order.
 
-What a message is, that none is applied twice, and that a large one is sent in chunks, is the mailbox's
+What a message is, that none is applied twice, and how a letter goes that does not fit one, is the mailbox's
 business, over any channel.
 """
 
@@ -10,7 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Protocol, Self
+
+from lamella.plan import ChannelName
 
 # The layer that a message is an input of, and the first sample of its micro-batch.
 Place = tuple[int, int]
@@ -32,16 +34,32 @@ class Delivery:
     receipt: str
 
 
+class ObjectStore(Protocol):
+    """Where workers leave for each other what no message holds."""
+
+    def write(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
+        """Leave a worker's bytes for each peer, at a place to which it does so once."""
+
+    def read_all(self, sources: Sequence[Source]) -> list[bytes]:
+        """What others left for this worker, when they have said that they did."""
+
+
 class Channel(ABC):
-    """One worker's end of a channel.
+    """One worker's end of a channel. One thread may send while another receives.
 
     Attributes
     ----------
+    kind
+        By which a plan names it, and `lamella.channels.estimates` tells its price and latency.
     max_message_bytes
         The longest message that it carries.
+    objects
+        Where longer ones go; None where there is no such place, or no need of it.
     """
 
+    kind: ClassVar[ChannelName]
     max_message_bytes: int
+    objects: ObjectStore | None = None
 
     @abstractmethod
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
@@ -69,6 +87,9 @@ class Channel(ABC):
 
     def close(self) -> None:  # noqa: B027 - a channel that keeps nothing has nothing to do
         """Leave after the last message; may be called twice."""
+
+    def abort(self) -> None:  # noqa: B027
+        """Leave at once, without telling the service anything; may be called twice, and after `close`."""
 
     def __enter__(self) -> Self:
         return self

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NotRequired, TypedDict, TypeVar
 
-from lamella.channels.queue_end import BATCH_ENTRIES
 from lamella.errors import CloudError
 
 _TRIES = 6
@@ -22,35 +21,7 @@ class Failure(TypedDict):
     Message: NotRequired[str]
 
 
-_Message = TypeVar("_Message")
 _Entry = TypeVar("_Entry")
-
-
-def pack(
-    messages: Sequence[_Message], size_bytes: Callable[[_Message], int], batch_bytes: int
-) -> Iterator[list[_Message]]:
-    """Put messages into as few batches as their order allows.
-
-    A batch is billed by 64 KiB of its total, so that a full batch wastes least.
-
-    Parameters
-    ----------
-    size_bytes
-        What the service counts for a message, attributes included.
-    batch_bytes
-        What it takes in one call.
-    """
-    batch: list[_Message] = []
-    size = 0
-    for message in messages:
-        length = size_bytes(message)
-        if batch and (len(batch) == BATCH_ENTRIES or size + length > batch_bytes):
-            yield batch
-            batch, size = [], 0
-        batch.append(message)
-        size += length
-    if batch:
-        yield batch
 
 
 def send_all(

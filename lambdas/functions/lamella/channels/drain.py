@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from lamella.channels.queue_end import BATCH_ENTRIES, VISIBILITY_S
+from lamella.channels.packing import BATCH_ENTRIES
+from lamella.channels.queue_end import VISIBILITY_S
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -25,6 +25,8 @@ class MemoryChannel(Channel):
         After how long a message that was not acknowledged comes again.
     """
 
+    kind = "memory"
+
     def __init__(
         self, hub: MemoryHub, worker: int, max_message_bytes: int = 256 << 10, visibility_s: float = 10
     ) -> None:

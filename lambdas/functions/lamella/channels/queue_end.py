@@ -1,26 +1,27 @@
-"""Where messages that end in an SQS queue are received, however they were sent."""
+"""What channels share whose messages end in an SQS queue: how they are received, and sent in batches."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lamella.channels.base import Channel, Delivery, Source
+from lamella.channels.objects import Objects
+from lamella.channels.packing import BATCH_ENTRIES
+from lamella.channels.wire import DATA
 from lamella.errors import CloudError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-BATCH_ENTRIES = 10
-# A message's bytes are a binary attribute of this name; its body, which must not be empty, is one character.
-DATA = "data"
-BODY = "."
 VISIBILITY_S = 10
+SENDERS = 8  # batches of one post that are sent at a time
 DELETE_WITHIN_S = 4  # and one long poll more, if nothing arrives meanwhile
 
 
@@ -31,10 +32,14 @@ class QueueEnd(Channel):
     ----------
     queue_url
         Of this worker's own queue.
+    objects
+        Where what is longer than a message goes.
     """
 
-    def __init__(self, sqs: SQSClient, queue_url: str) -> None:
+    def __init__(self, sqs: SQSClient, queue_url: str, objects: Objects | None) -> None:
+        self.objects = objects
         self._sqs, self._queue_url = sqs, queue_url
+        self._senders = ThreadPoolExecutor(SENDERS, thread_name_prefix="batches")
         self._to_delete: list[str] = []
         self._delete_by_s: float | None = None
 
@@ -66,6 +71,24 @@ class QueueEnd(Channel):
     def close(self) -> None:
         while self._to_delete:
             self._delete()
+        self._leave()
+
+    def abort(self) -> None:
+        self._to_delete, self._delete_by_s = [], None
+        self._leave()
+
+    def _leave(self) -> None:
+        self._senders.shutdown(wait=False, cancel_futures=True)
+        if isinstance(self.objects, Objects):
+            self.objects.close()
+
+    def _send_batches(self, batches: Sequence[Callable[[], None]]) -> None:
+        """Send several batches, some at a time; returns when all are taken, raises what one raises."""
+        if len(batches) == 1:
+            batches[0]()
+            return
+        for sent in [self._senders.submit(batch) for batch in batches]:
+            sent.result()
 
     def _delete(self) -> None:
         batch, self._to_delete = self._to_delete[:BATCH_ENTRIES], self._to_delete[BATCH_ENTRIES:]

@@ -6,13 +6,17 @@ This is the paper's FSD-Inf-Queue.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lamella.channels.base import Place
-from lamella.channels.batches import pack, send_all
-from lamella.channels.queue_end import BODY, DATA, QueueEnd
+from lamella.channels.batches import send_all
+from lamella.channels.objects import Objects
+from lamella.channels.packing import pack
+from lamella.channels.queue_end import QueueEnd
+from lamella.channels.wire import BODY, DATA, SLOT, SNS_BATCH_BYTES, SNS_MESSAGE_BYTES, sns_size_bytes
 from lamella.errors import CloudError
 from lamella.plan import SnsAddress
 
@@ -20,14 +24,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sns.type_defs import BatchResultErrorEntryTypeDef, PublishBatchRequestEntryTypeDef
     from mypy_boto3_sqs import SQSClient
-
-BATCH_BYTES = 256 << 10  # of a publish, attributes included, unless the topic's MaximumMessageSize is raised
-SLOT = "slot"
-
-
-def _overhead_bytes(slot: str) -> int:
-    """Of a message beside its data: body, and names, types and values of its attributes."""
-    return len(BODY) + len(SLOT) + len("String") + len(slot) + len(DATA) + len("Binary")
 
 
 class SnsChannel(QueueEnd):
@@ -39,28 +35,34 @@ class SnsChannel(QueueEnd):
         Whose messages are received.
     """
 
-    max_message_bytes = BATCH_BYTES - _overhead_bytes("9999")
+    kind = "sns"
+    max_message_bytes = SNS_MESSAGE_BYTES
 
-    def __init__(self, sns: SNSClient, sqs: SQSClient, address: SnsAddress, worker: int) -> None:
-        super().__init__(sqs, address.queue_urls[worker])
+    def __init__(
+        self, sns: SNSClient, sqs: SQSClient, address: SnsAddress, worker: int, objects: Objects | None = None
+    ) -> None:
+        super().__init__(sqs, address.queue_urls[worker], objects)
         self._sns, self._address = sns, address
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
         del place  # the message says it
         addressed = [(str(self._address.slots[target]), data) for target, data in messages]
-        for batch in pack(addressed, _size_bytes, BATCH_BYTES):
-            entries: dict[str, PublishBatchRequestEntryTypeDef] = {
-                str(i): {
-                    "Id": str(i),
-                    "Message": BODY,
-                    "MessageAttributes": {
-                        SLOT: {"DataType": "String", "StringValue": slot},
-                        DATA: {"DataType": "Binary", "BinaryValue": data},
-                    },
-                }
-                for i, (slot, data) in enumerate(batch)
+        batches = pack(addressed, _size_bytes, SNS_BATCH_BYTES)
+        self._send_batches([partial(self._send_batch, batch) for batch in batches])
+
+    def _send_batch(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        entries: dict[str, PublishBatchRequestEntryTypeDef] = {
+            str(i): {
+                "Id": str(i),
+                "Message": BODY,
+                "MessageAttributes": {
+                    SLOT: {"DataType": "String", "StringValue": slot},
+                    DATA: {"DataType": "Binary", "BinaryValue": data},
+                },
             }
-            send_all(entries, self._publish, self._address.topic_arn)
+            for i, (slot, data) in enumerate(batch)
+        }
+        send_all(entries, self._publish, self._address.topic_arn)
 
     def _publish(
         self, entries: list[PublishBatchRequestEntryTypeDef]
@@ -75,4 +77,4 @@ class SnsChannel(QueueEnd):
 
 def _size_bytes(message: tuple[str, bytes]) -> int:
     slot, data = message
-    return len(data) + _overhead_bytes(slot)
+    return sns_size_bytes(len(data), slot)

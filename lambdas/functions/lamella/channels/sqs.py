@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lamella.channels.base import Place
-from lamella.channels.batches import pack, send_all
-from lamella.channels.queue_end import BODY, DATA, QueueEnd
+from lamella.channels.batches import send_all
+from lamella.channels.objects import Objects
+from lamella.channels.packing import pack
+from lamella.channels.queue_end import QueueEnd
+from lamella.channels.wire import BODY, DATA, SQS_BATCH_BYTES, SQS_MESSAGE_BYTES, sqs_size_bytes
 from lamella.errors import CloudError
 from lamella.plan import SqsAddress
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef, SendMessageBatchRequestEntryTypeDef
-
-BATCH_BYTES = 1 << 20  # of a message, and of a batch, attributes included (SQS quotas)
-_OVERHEAD_BYTES = len(BODY) + len(DATA) + len("Binary")
 
 
 class SqsChannel(QueueEnd):
@@ -31,10 +32,13 @@ class SqsChannel(QueueEnd):
         Whose messages are received.
     """
 
-    max_message_bytes = BATCH_BYTES - _OVERHEAD_BYTES
+    kind = "sqs"
+    max_message_bytes = SQS_MESSAGE_BYTES
 
-    def __init__(self, sqs: SQSClient, address: SqsAddress, worker: int) -> None:
-        super().__init__(sqs, address.queue_urls[worker])
+    def __init__(
+        self, sqs: SQSClient, address: SqsAddress, worker: int, objects: Objects | None = None
+    ) -> None:
+        super().__init__(sqs, address.queue_urls[worker], objects)
         self._urls = address.queue_urls
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
@@ -42,9 +46,13 @@ class SqsChannel(QueueEnd):
         by_target: defaultdict[int, list[bytes]] = defaultdict(list)
         for target, data in messages:
             by_target[target].append(data)
-        for target, bodies in by_target.items():
-            for batch in pack(bodies, _size_bytes, BATCH_BYTES):
-                self._send_batch(self._urls[target], batch)
+        self._send_batches(
+            [
+                partial(self._send_batch, self._urls[target], batch)
+                for target, bodies in by_target.items()
+                for batch in pack(bodies, lambda data: sqs_size_bytes(len(data)), SQS_BATCH_BYTES)
+            ]
+        )
 
     def _send_batch(self, url: str, batch: Sequence[bytes]) -> None:
         def call(
@@ -65,7 +73,3 @@ class SqsChannel(QueueEnd):
             for i, data in enumerate(batch)
         }
         send_all(entries, call, url)
-
-
-def _size_bytes(data: bytes) -> int:
-    return len(data) + _OVERHEAD_BYTES

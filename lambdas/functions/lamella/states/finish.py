@@ -60,7 +60,7 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
     bucket = runtime.bucket
     record = from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
     found = from_json(Collected, bucket.read(keys.collected), keys.collected)
-    release(runtime, keys, record)
+    release(runtime, keys, record, objects_left=any(worker.objects_left for worker in found.workers))
     used = [
         Usage.from_json(usage) for usage in (record.usage, found.usage, *(w.usage for w in found.workers))
     ]

@@ -6,11 +6,12 @@ import dataclasses
 import hashlib
 import os
 import time
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 
 from lamella.abort import AbortWatch
 from lamella.activations import Activations
 from lamella.channels import Channel
+from lamella.channels.objects import Objects
 from lamella.channels.s3 import S3Channel
 from lamella.channels.sns import SnsChannel
 from lamella.channels.sqs import SqsChannel
@@ -24,7 +25,7 @@ from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.memory import weight_memory
 from lamella.parts import PartIndex, encoded_blocks
-from lamella.plan import Address, Assignment, SnsAddress, SqsAddress, Task, parse_assignment
+from lamella.plan import Address, Assignment, S3Address, SnsAddress, SqsAddress, Task, parse_assignment
 from lamella.records import Share, WorkerReport
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
 from lamella.sealing import with_own_write
@@ -88,7 +89,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     with (
         weights,
         Processor(threads_for(runtime.memory_mb)) as processor,
-        closing(mailbox) if mailbox else nullcontext(),
+        mailbox or nullcontext(),
     ):
         if mailbox:
             # What is read first is under way meanwhile.
@@ -107,6 +108,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         usage={},
         weights=weights.use,
         peak_bytes=peak_memory_bytes(),
+        objects_left=mailbox.objects_left if mailbox else 0,
     )
     _leave_part(runtime, keys, output, Share(task.rows, task.samples), assignment.workers, report)
     progress = observer.progress
@@ -165,7 +167,7 @@ def _mailbox(
         return None
     worker = assignment.task.worker
     return Mailbox(
-        _channel(runtime, assignment.channel, worker),
+        _channel(runtime, assignment, assignment.channel),
         assignment.run,
         assignment.attempt,
         worker,
@@ -175,12 +177,16 @@ def _mailbox(
     )
 
 
-def _channel(runtime: Runtime, address: Address, worker: int) -> Channel:
+def _channel(runtime: Runtime, assignment: Assignment, address: Address) -> Channel:
+    worker = assignment.task.worker
+    halo = RunKeys(assignment.run, assignment.attempt).halo
+    prefix = address.prefix if isinstance(address, S3Address) else halo
+    objects = Objects(runtime.bucket.below(prefix), worker)
     if isinstance(address, SnsAddress):
-        return SnsChannel(runtime.sns, runtime.sqs, address, worker)
+        return SnsChannel(runtime.sns, runtime.sqs, address, worker, objects)
     if isinstance(address, SqsAddress):
-        return SqsChannel(runtime.sqs, address, worker)
-    return S3Channel(runtime.bucket.below(address.prefix), worker)
+        return SqsChannel(runtime.sqs, address, worker, objects)
+    return S3Channel(objects)
 
 
 class _Observer:

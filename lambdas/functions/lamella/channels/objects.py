@@ -1,0 +1,93 @@
+"""Objects in S3 that workers leave for each other: all of the channel s3, and large letters of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lamella.channels.base import Place, Source
+from lamella.channels.object_format import HEAD_BYTES, find, object_path, to_object
+from lamella.errors import CloudError, MessageError
+from lamella.storage import Bucket
+
+_READERS = 16
+
+
+class Objects:
+    """What the workers of a run leave for each other, as one of them sees it.
+
+    Parameters
+    ----------
+    bucket
+        Below which the objects of this run and attempt are.
+    """
+
+    def __init__(self, bucket: Bucket, worker: int) -> None:
+        self._bucket, self._worker = bucket, worker
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="halo")
+
+    def write(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
+        """Leave all that this worker sends to a place.
+
+        Raises
+        ------
+        CloudError
+            If S3 does not take it.
+        """
+        path = object_path((place, self._worker))
+        try:
+            self._bucket.write(path, to_object(messages))
+        except (BotoCoreError, ClientError) as error:
+            raise CloudError(f"writing {self._bucket.location(path)} failed: {error}") from error
+
+    def read(self, sources: Sequence[Source]) -> list[list[bytes] | None]:
+        """What each of other workers left for this one, several at a time; None where it is not there.
+
+        Raises
+        ------
+        CloudError
+            If S3 does not give it.
+        MessageError
+            If it is no such object, or has nothing for this worker.
+        """
+        if len(sources) == 1:
+            return [self._read(sources[0])]
+        return list(self._readers.map(self._read, sources))
+
+    def read_all(self, sources: Sequence[Source]) -> list[bytes]:
+        """The same, of those that have said that they left one message.
+
+        Raises
+        ------
+        CloudError, MessageError
+            As `read`; and if one is not there, or not one.
+        """
+        messages = []
+        for source, found in zip(sources, self.read(sources), strict=True):
+            if found is None or len(found) != 1:
+                where = self._bucket.location(object_path(source))
+                raise MessageError(f"{where} is not the one message that worker {source[1]} spoke of")
+            messages.append(found[0])
+        return messages
+
+    def close(self) -> None:
+        """Read no more; may be called twice."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, source: Source) -> list[bytes] | None:
+        path = object_path(source)
+        where = self._bucket.location(path)
+        try:
+            head = self._bucket.read(path, 0, HEAD_BYTES)
+            spans = find(head, self._worker, where)
+            begin, end = spans[0][0], spans[-1][1]
+            data = head[begin:end]
+            if len(data) < end - begin:
+                data += self._bucket.read(path, begin + len(data), end)
+        except FileNotFoundError:
+            return None
+        except (BotoCoreError, ClientError) as error:
+            raise CloudError(f"reading {where} failed: {error}") from error
+        return [data[start - begin : stop - begin] for start, stop in spans]
