@@ -31,14 +31,15 @@ from lamella.events import CollectEvent
 from lamella.files import Directory
 from lamella.layout import MODELS, RunKeys
 from lamella.manifest import read_manifest
-from lamella.parts import PartIndex, block_bounds
+from lamella.part_writer import write_part
+from lamella.parts import block_bounds
 from lamella.plan import Plan, Range
 from lamella.predictions import SampleBlock, activations_head, prediction_lines, source_rows
 from lamella.records import PlanRecord, Share, WorkerReport, to_json
 from lamella.runtime import Runtime, peak_memory_bytes
 from lamella.states.collect import collect_run
 from lamella.storage import Bucket
-from lamella.uploads import Upload
+from lamella.usage import Usage
 from model_prep.readers import open_source
 from model_prep.writer import write_model
 from workflows.cli.console import Output
@@ -124,14 +125,9 @@ def leave_model(bucket: Bucket, network: str, workers: int, folder: Path) -> NDA
 
 def leave_part(bucket: Bucket, case: Case, worker: int) -> int:
     """Write a worker's part as a worker does, but for never having all of it; its bytes."""
-    share, index = case.shares[worker], PartIndex()
     report = WorkerReport(worker, 0.0, 0.0, 0.0, 0, (), (0, ""), {})
-    with Upload(bucket, RunKeys(RUN).part(worker)) as upload:
-        for block in case.encoded(worker):
-            index.add(block)
-            upload.write(block)
-        upload.finish(index.head(share, len(case.shares), report))
-    return sum(index.sizes)
+    path, share, workers = RunKeys(RUN).part(worker), case.shares[worker], len(case.shares)
+    return write_part(bucket, path, case.encoded(worker), share, workers, report, Usage)
 
 
 def leave_plan(bucket: Bucket, case: Case) -> None:
