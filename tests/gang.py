@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from lamella.plan import Assignment, Plan, StrategyName, Task, parse_assignment
 from lamella.predictions import source_rows
 from lamella.records import Share
 from lamella.shares import share_from_bytes, share_to_bytes
-from lamella.strategies import NEEDS_CUT, STRATEGIES
+from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
 from tests.parts import collected
@@ -33,16 +34,37 @@ def through_bytes(task: Task) -> Task:
     return parse_assignment(assignment.to_bytes(), "task").task
 
 
+@dataclass(frozen=True)
+class GangPlan:
+    """Of what a plan says, what it takes to run here."""
+
+    strategy: StrategyName
+    workers: int = 1
+    micro_batches: int = 1
+    groups: int = 1
+
+    def of(self, samples: int) -> Plan:
+        """The whole plan."""
+        return Plan(self.strategy, "memory", self.workers, 1024, samples, self.micro_batches, self.groups)
+
+
 def infer(
     model: Path, batch: Batch, strategy: StrategyName = "serial", workers: int = 1
 ) -> tuple[NDArray[np.float32], list[list[StepRecord]]]:
     """All activations (samples x outputs) under a strategy, and each worker's steps."""
+    return infer_planned(model, batch, GangPlan(strategy, workers))
+
+
+def infer_planned(
+    model: Path, batch: Batch, planned: GangPlan
+) -> tuple[NDArray[np.float32], list[list[StepRecord]]]:
+    """The same under any plan."""
     files = Directory(model)
     manifest = read_manifest(files)
-    plan = Plan(strategy, "memory", workers, 1024, batch.samples)
-    cut = read_cut(files, manifest, workers) if strategy in NEEDS_CUT else None
-    tasks = [through_bytes(task) for task in STRATEGIES[strategy](manifest, cut, plan)]
-    hub = MemoryHub(workers)
+    plan = planned.of(batch.samples)
+    cut = read_cut(files, manifest, plan.row_workers) if plan.row_workers > 1 else None
+    tasks = [through_bytes(task) for task in tasks_of(manifest, cut, plan)]
+    hub = MemoryHub(plan.workers)
     records: list[list[StepRecord]] = [[] for _ in tasks]
 
     def work(task: Task) -> Activations:
@@ -56,7 +78,7 @@ def infer(
                 records[task.worker].append,
             )
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(plan.workers) as pool:
         parts = list(pool.map(work, tasks))
     last = manifest.layers[-1]
     shares = [Share(task.rows, task.samples) for task in tasks]

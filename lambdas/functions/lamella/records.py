@@ -64,6 +64,14 @@ class PlanRecord:
     dealt: bool = False
     ids: bool = False
 
+    def senders(self, place: Place) -> list[int]:
+        """Workers that may send there: those with the samples of its micro-batch."""
+        return [
+            worker
+            for worker, share in enumerate(self.shares)
+            if share.samples[0] <= place[1] < share.samples[1]
+        ]
+
 
 @dataclass(frozen=True)
 class WeightUse:
