@@ -96,6 +96,8 @@ class Case:
     def _values(self, worker: int, pattern: int, samples: int) -> NDArray[np.float32]:
         rows = self.shares[worker].rows[1] - self.shares[worker].rows[0]
         values = np.random.default_rng([2, worker, pattern]).standard_normal((rows, samples), np.float32)
+        # Zeros have no sign in a part: the codec leaves them out.
+        values += np.float32(0)
         if self.live < 1:
             np.maximum(values, 0, out=values)
             values[:, np.random.default_rng([3, pattern]).random(samples) >= self.live] = 0

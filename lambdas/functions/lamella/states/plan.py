@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from lamella.channels import Place
 from lamella.collect_memory import check_collect
 from lamella.config import Config
+from lamella.cut import read_cut
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, check_id_column, read_batch
 from lamella.inputs.ids import ids_to_bytes
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
-from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
+from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.plan import Assignment, Plan, Task
 from lamella.planner import Capacity, choose, fitted
 from lamella.records import PlanRecord, Share, to_json
