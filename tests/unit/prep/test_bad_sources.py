@@ -74,7 +74,12 @@ class TestWhereNothingIs:
     @pytest.mark.parametrize("given", ["model.onnx", "."])
     def test_onnx(self, tmp_path: Path, given: str) -> None:
         (tmp_path / "model.onnx").write_bytes(b"x")
-        assert "ONNX is not supported" in refusal(tmp_path / given)
+        assert "model.onnx is not a whole .onnx file: copy or export it again" in refusal(tmp_path / given)
+
+    def test_a_folder_of_several_onnx_files(self, tmp_path: Path) -> None:
+        for name in ("a.onnx", "b.onnx"):
+            (tmp_path / name).write_bytes(b"x")
+        assert "holds 2 networks: give one, such as" in refusal(tmp_path)
 
     def test_a_prepared_model(self, tmp_path: Path) -> None:
         (tmp_path / "manifest.json").write_text("{}")
