@@ -18,6 +18,7 @@ from lamella.channels.sns import SLOT, SnsChannel
 from lamella.client import Stack
 from lamella.errors import CloudError
 from lamella.plan import SnsAddress
+from lamella.slots import slot_name
 from lamella.usage import billed_requests
 from tests.channels.contract import FROM_0, PLACE, ChannelContract, Gang
 from workflows.embedded_cloud import EmbeddedCloud
@@ -30,7 +31,9 @@ class TestSns(ChannelContract):
     def gang(self, cloud: EmbeddedCloud, stack: Stack) -> Iterator[Gang]:
         sqs, sns = cloud.client("sqs"), cloud.client("sns")
         slots = tuple(range(WORKERS))
-        urls = tuple(sqs.get_queue_url(QueueName=f"{stack.name}-slot-{slot}")["QueueUrl"] for slot in slots)
+        urls = tuple(
+            sqs.get_queue_url(QueueName=f"{stack.name}-slot-{slot_name(slot)}")["QueueUrl"] for slot in slots
+        )
         (topic,) = [t["TopicArn"] for t in sns.list_topics()["Topics"] if f":{stack.name}-" in t["TopicArn"]]
         address = SnsAddress(topic, slots, urls)
         ends: list[SnsChannel] = []
@@ -89,7 +92,9 @@ def test_batches_keep_order_and_stay_within_the_limits(sizes: list[tuple[int, in
     sns = Recording()
     channel(sns).send(PLACE, messages)
     entries = [entry["MessageAttributes"] for batch in sns.batches for entry in batch]
-    assert [(int(each[SLOT]["StringValue"]), each[DATA]["BinaryValue"]) for each in entries] == messages
+    assert [(each[SLOT]["StringValue"], each[DATA]["BinaryValue"]) for each in entries] == [
+        (slot_name(target), data) for target, data in messages
+    ]
     for batch in sns.batches:
         assert 1 <= len(batch) <= BATCH_ENTRIES
         assert sum(published_bytes(entry) for entry in batch) <= 256 << 10

@@ -15,6 +15,7 @@ from lamella.channels.batches import pack, send_all
 from lamella.channels.queue_end import BODY, DATA, QueueEnd
 from lamella.errors import CloudError
 from lamella.plan import SnsAddress
+from lamella.slots import slot_name
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -47,7 +48,7 @@ class SnsChannel(QueueEnd):
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
         del place  # the message says it
-        addressed = [(str(self._address.slots[target]), data) for target, data in messages]
+        addressed = [(slot_name(self._address.slots[target]), data) for target, data in messages]
         for batch in pack(addressed, _size_bytes, BATCH_BYTES):
             entries: dict[str, PublishBatchRequestEntryTypeDef] = {
                 str(i): {
