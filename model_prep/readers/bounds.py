@@ -23,6 +23,6 @@ def check_fits(where: str, size_bytes: int) -> None:
     most = memory_bytes()
     if size_bytes > most:
         raise ModelError(
-            f"{where} unpacks to more than this machine's {most / 1e9:,.1f} GB of memory: write it again, or use "
-            "a larger machine"
+            f"{where} unpacks to more than this machine's {most / 1e9:,.1f} GB of memory: "
+            "write it again, or use a larger machine"
         )

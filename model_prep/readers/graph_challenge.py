@@ -17,7 +17,7 @@ from scipy import sparse
 
 from lamella.errors import ModelError
 from model_prep.radixnet import BIASES, CLIP
-from model_prep.readers.bounds import check_fits, memory_bytes
+from model_prep.readers import bounds
 from model_prep.source import Source, SourceLayer, source_layer
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def _content(path: Path) -> bytes:
     try:
         if path.suffix != ".gz":
             return path.read_bytes()
-        most = memory_bytes()
+        most = bounds.memory_bytes()
         with gzip.open(path) as stream:
             data = stream.read(most + 1)
-        check_fits(str(path), len(data))
+        bounds.check_fits(str(path), len(data))
         return data
     except (OSError, EOFError, zlib.error) as error:
         raise ModelError(f"can't read {path}: {error}: download it again") from error

@@ -221,7 +221,7 @@ class TestMatrixFiles:
         np.save(tmp_path / "l1.npy", np.ones((3, 2)))
         np.save(tmp_path / "l2.npy", np.ones((2, 4)))
         message = refusal(tmp_path)
-        assert "l2.npy: layer 1 has 4 columns, but layer 0 has 3 rows" in message
+        assert "l2.npy (layer 1): layer 1 has 4 columns, but layer 0 has 3 rows" in message
 
 
 class TestSafetensors:
