@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from lamella.errors import BatchError
 from lamella.inputs import read_batch
 from lamella.inputs.ids import IdLines, checked_id, ids_to_bytes
-from lamella.states.collect import with_ids
 
 PRINTING = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), min_size=1)
 
@@ -61,8 +60,3 @@ def test_ids_stand_before_the_lines_that_they_name(ids: list[str], data: st.Data
     assert list(csv.reader(io.StringIO(text))) == [
         [each, str(k), "0", "0.5", "1"] for k, each in enumerate(ids)
     ]
-
-
-def test_predictions_begin_with_the_id() -> None:
-    table = with_ids(b"sample,argmax\n0,3\n1,4\n", ids_to_bytes(["x,y", "z"]))
-    assert table == b'id,sample,argmax\n"x,y",0,3\nz,1,4\n'

@@ -56,8 +56,11 @@ class IdLines:
     """What `ids_to_bytes` made, given out again to the lines of a table, from its first on."""
 
     def __init__(self, data: bytes) -> None:
-        self._ids = iter(data.splitlines(keepends=False))
+        # Not all lines at once: there may be as many as samples.
+        self._ids = io.BytesIO(data)
 
     def before(self, lines: bytes) -> bytes:
         """Further lines, each with the next sample's id as its first column."""
-        return b"".join(b"%b,%b" % (next(self._ids), line) for line in lines.splitlines(keepends=True))
+        return b"".join(
+            b"%b,%b" % (next(self._ids).rstrip(b"\n"), line) for line in lines.splitlines(keepends=True)
+        )

@@ -8,26 +8,28 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.channels import Place
+from lamella.collect_memory import check_collect
 from lamella.config import Config
+from lamella.cut import read_cut
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, check_id_column, read_batch
 from lamella.inputs.ids import ids_to_bytes
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
-from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
-from lamella.memory import memory_need_bytes
+from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.plan import Assignment, Plan, Task
-from lamella.planner import Capacity, choose, fitting_memory_mb
+from lamella.planner import Capacity, choose, fitted
 from lamella.records import PlanRecord, Share, to_json
 from lamella.reservation import reserve
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
-from lamella.shares import share_to_bytes
+from lamella.shares import write_share, writing_bytes
 from lamella.storage import Bucket, folder, split_s3_uri
-from lamella.strategies import NEEDS_CUT, STRATEGIES
+from lamella.strategies import NEEDS_CUT, tasks_of
 
 START_ALLOWANCE_S = 60  # between the plan and the last worker's start
 WRITERS = 16
+WRITING_BYTES = 512 << 20  # of what Plan's memory is for; most of it is the input's
 
 
 def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
@@ -47,12 +49,15 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     manifest, manifest_sha256 = _read_model(model)
     batch = _read_input(runtime, request, manifest)
     sizes = config.worker_functions()
-    plan = choose(request, manifest, batch.samples, _capacity(runtime, config))
-    cut = read_cut(model, manifest, plan.workers) if plan.strategy in NEEDS_CUT else None
-    tasks = STRATEGIES[plan.strategy](manifest, cut, plan)
-    if request.memory_mb is None:
-        need = memory_need_bytes(tasks, manifest)
-        plan = dataclasses.replace(plan, memory_mb=fitting_memory_mb(need, list(sizes)))
+    chosen = choose(request, manifest, batch.samples, _capacity(runtime, config))
+
+    def tasks_under(plan: Plan) -> list[Task]:
+        cut = read_cut(model, manifest, plan.row_workers) if plan.strategy in NEEDS_CUT else None
+        return tasks_of(manifest, cut, plan)
+
+    plan, tasks = fitted(chosen, manifest, tasks_under, list(sizes), request.memory_mb)
+    shares = tuple(Share(task.rows, task.samples) for task in tasks)
+    check_collect(shares, manifest.outputs, batch.samples, activations=request.activations)
     deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
     keys = RunKeys(event.run)
     channel = reserve(runtime, keys, plan, deadline_s)
@@ -137,10 +142,14 @@ def _capacity(runtime: Runtime, config: Config) -> Capacity:
 def _write_tasks(bucket: Bucket, keys: RunKeys, assignments: list[Assignment], batch: Batch) -> None:
     def write(assignment: Assignment) -> None:
         task = assignment.task
-        bucket.write(keys.input(task.worker), share_to_bytes(batch, task.features, task.samples))
+        write_share(bucket, keys.input(task.worker), batch, task.features, task.samples)
         bucket.write(keys.task(task.worker), assignment.to_bytes())
 
-    with ThreadPoolExecutor(WRITERS) as pool:
+    most = max(
+        writing_bytes(batch.features if task.features is None else len(task.features), task.samples)
+        for task in (assignment.task for assignment in assignments)
+    )
+    with ThreadPoolExecutor(min(max(WRITING_BYTES // max(most, 1), 1), WRITERS)) as pool:
         list(pool.map(write, assignments))
 
 
