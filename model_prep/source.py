@@ -236,11 +236,14 @@ def checked_weight(name: str, weight: object) -> Weight | DenseWeight:
         is NaN, infinite, or beyond float32.
     """
     if sparse.issparse(weight):
-        csr = _checked_sparse(name, weight)
+        given: Any = weight
+        if given.dtype.kind not in "fiub":
+            raise _no_numbers(name, given.dtype)
+        csr = _checked_sparse(name, given)
     else:
         dense = np.asarray(weight)
         if dense.dtype.kind not in "fiub" and dense.dtype != BFLOAT16:
-            raise ModelError(f"{name}: holds {dense.dtype} values: weights must be real numbers")
+            raise _no_numbers(name, dense.dtype)
         if dense.ndim != 2:
             raise ModelError(
                 f"{name}: has shape {_shape(dense.shape)}: weights must be a matrix, outputs x inputs"
@@ -251,8 +254,6 @@ def checked_weight(name: str, weight: object) -> Weight | DenseWeight:
         csr = sparse.csr_array(single)
     if 0 in csr.shape:
         raise ModelError(f"{name}: has shape {_shape(csr.shape)}: a layer needs outputs and inputs")
-    if csr.dtype.kind not in "fiub":
-        raise ModelError(f"{name}: holds {csr.dtype} values: weights must be real numbers")
     with np.errstate(over="ignore"):
         data = csr.data.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(data))
@@ -273,6 +274,10 @@ def _checked_dense(name: str, given: NDArray[Any], single: NDArray[np.float32]) 
         raise _not_finite(name, row, column, given[row, column])
     half = given.dtype == BFLOAT16 or given.dtype.newbyteorder("=") == np.float16
     return DenseWeight(given if half else single)
+
+
+def _no_numbers(name: str, dtype: object) -> ModelError:
+    return ModelError(f"{name}: holds {dtype} values: weights must be real numbers: store them as float32")
 
 
 def _not_finite(name: str, row: int, column: int, value: object) -> ModelError:

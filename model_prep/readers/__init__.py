@@ -12,7 +12,7 @@ from lamella.errors import ModelError
 from lamella.manifest import MANIFEST
 from model_prep.alive import AliveNet
 from model_prep.radixnet import RadixNet
-from model_prep.readers import bare_files, described, graph_challenge, safetensors_file
+from model_prep.readers import bare_files, described, graph_challenge, onnx_file, safetensors_file
 from model_prep.readers.matrix_file import SUFFIXES, is_matrix
 from model_prep.source import Source, SourceLayer, check_softmax, checked_activation, finite_float32
 
@@ -21,7 +21,8 @@ _GENERATORS: dict[str, Callable[[int, int], Source]] = {
     "alive": lambda neurons, layers: AliveNet(neurons, layers).source(),
 }
 _FORMATS = (
-    f"a Graph Challenge folder, a folder with model.json or layers ({', '.join(SUFFIXES)}), .safetensors"
+    f"a Graph Challenge folder, a folder with model.json or layers ({', '.join(SUFFIXES)}), .safetensors, "
+    ".onnx"
 )
 
 
@@ -81,13 +82,13 @@ def _opened(text: str, bias: float | None) -> Source:
     path = Path(text).expanduser()
     if path.is_dir():
         return _opened_folder(path, bias)
-    if path.suffix == ".onnx":
-        raise ModelError(f"{text}: ONNX is not supported: export the layers as .safetensors, .npz or .mtx")
     if not path.exists():
         names = " or ".join(f"{name}:1024x120" for name in _GENERATORS)
         raise ModelError(f"there is no {text}: give {_FORMATS}, or {names}")
     if path.suffix == ".safetensors":
         return safetensors_file.open_file(path)
+    if path.suffix == onnx_file.SUFFIX:
+        return onnx_file.open_file(path)
     if is_matrix(path):
         return bare_files.open_files(path.name, [path])
     raise ModelError(f"{text} is in no known format: give {_FORMATS}")
@@ -114,8 +115,11 @@ def _opened_folder(folder: Path, bias: float | None) -> Source:
         return graph_challenge.open_folder(inner[0], bias)
     if inner:
         raise ModelError(f"{folder} holds {len(inner)} networks: give one of them, such as {min(inner)}")
-    if any(name.endswith(".onnx") for name in names):
-        raise ModelError(f"{folder}: ONNX is not supported: export the layers as .safetensors, .npz or .mtx")
+    networks = sorted(name for name in names if name.endswith(onnx_file.SUFFIX))
+    if len(networks) == 1:
+        return onnx_file.open_file(folder / networks[0])
+    if networks:
+        raise ModelError(f"{folder} holds {len(networks)} networks: give one, such as {folder / networks[0]}")
     what = "is empty" if not names else "holds no layers"
     raise ModelError(f"{folder} {what}: give {_FORMATS}")
 

@@ -23,6 +23,7 @@ def open_files(name: str, paths: Iterable[Path]) -> Source:
     ordered = sorted(paths, key=lambda path: natural_key(path.name))
 
     def read(k: int) -> SourceLayer:
-        return source_layer(str(ordered[k]), read_matrix(ordered[k]))
+        where = f"{ordered[k]} (layer {k})"
+        return source_layer(where, read_matrix(ordered[k], where))
 
     return Source(name, read(0).inputs, len(ordered), read)

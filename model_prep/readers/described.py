@@ -95,9 +95,13 @@ def source_of(
         layer = model.layers[k]
         bias: object = layer.bias
         if isinstance(bias, str):
-            bias = read_vector(folder / bias) if _is_file(bias) else _tensor(bias, tensors)
+            named = f"{where}: layer {k}, bias: {folder / bias}"
+            bias = read_vector(folder / bias, named) if _is_file(bias) else _tensor(bias, tensors)
+        named = f"{where}: layer {k}: {folder / layer.weight}"
         weight = (
-            read_matrix(folder / layer.weight) if _is_file(layer.weight) else _tensor(layer.weight, tensors)
+            read_matrix(folder / layer.weight, named)
+            if _is_file(layer.weight)
+            else _tensor(layer.weight, tensors)
         )
         return source_layer(
             f"{where}: layer {k} ({layer.weight})",
@@ -129,7 +133,7 @@ def _check_exists(name: str, where: str, folder: Path, tensors: Tensors | None) 
         except InputError as error:
             raise ModelError(f"{where}: {error}") from error
         if not (folder / name).is_file():
-            raise ModelError(f"{where}: there is no {folder / name}")
+            raise ModelError(f"{where}: there is no {folder / name}: restore it, or correct the name")
     elif tensors is None or name not in tensors.names:
         raise ModelError(
             f"{where}: {name!r} is neither a file ({', '.join(SUFFIXES)}) nor a tensor beside it"

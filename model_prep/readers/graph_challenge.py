@@ -17,6 +17,7 @@ from scipy import sparse
 
 from lamella.errors import ModelError
 from model_prep.radixnet import BIASES, CLIP
+from model_prep.readers import bounds
 from model_prep.source import Source, SourceLayer, source_layer
 
 if TYPE_CHECKING:
@@ -85,8 +86,13 @@ def open_folder(folder: Path, bias: float | None = None) -> Source:
 
 def _content(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        if path.suffix != ".gz":
+            return path.read_bytes()
+        most = bounds.memory_bytes()
+        with gzip.open(path) as stream:
+            data = stream.read(most + 1)
+        bounds.check_fits(str(path), len(data))
+        return data
     except (OSError, EOFError, zlib.error) as error:
         raise ModelError(f"can't read {path}: {error}: download it again") from error
 

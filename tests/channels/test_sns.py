@@ -22,6 +22,7 @@ from lamella.channels.wire import DATA, SLOT
 from lamella.client import Stack
 from lamella.errors import CloudError
 from lamella.plan import SnsAddress
+from lamella.slots import slot_name
 from lamella.storage import Bucket
 from lamella.usage import billed_requests
 from tests.channels.contract import FROM_0, PLACE, ChannelContract, Gang
@@ -41,7 +42,9 @@ class TestSns(ChannelContract):
         sqs, sns = service.client("sqs"), service.client("sns")
         place = Bucket(service.client("s3"), stack.bucket, f"runs/contract-{uuid.uuid4().hex}/")
         slots = tuple(range(WORKERS))
-        urls = tuple(sqs.get_queue_url(QueueName=f"{stack.name}-slot-{slot}")["QueueUrl"] for slot in slots)
+        urls = tuple(
+            sqs.get_queue_url(QueueName=f"{stack.name}-slot-{slot_name(slot)}")["QueueUrl"] for slot in slots
+        )
         (topic,) = [t["TopicArn"] for t in sns.list_topics()["Topics"] if f":{stack.name}-" in t["TopicArn"]]
         address = SnsAddress(topic, slots, urls)
         ends: list[SnsChannel] = []
@@ -103,8 +106,8 @@ def test_batches_hold_every_message_once_and_stay_within_the_limits(sizes: list[
     sns = Recording()
     channel(sns).send(PLACE, messages)
     entries = [entry["MessageAttributes"] for batch in sns.batches for entry in batch]
-    sent = [(int(each[SLOT]["StringValue"]), each[DATA]["BinaryValue"]) for each in entries]
-    assert sorted(sent) == sorted(messages)
+    sent = [(each[SLOT]["StringValue"], each[DATA]["BinaryValue"]) for each in entries]
+    assert sorted(sent) == sorted((slot_name(target), data) for target, data in messages)
     for batch in sns.batches:
         assert 1 <= len(batch) <= BATCH_ENTRIES
         assert sum(published_bytes(entry) for entry in batch) <= 256 << 10

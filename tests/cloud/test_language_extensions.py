@@ -73,3 +73,16 @@ def test_functions_inside_references() -> None:
 def test_malformed_loops(loop: list[Any], reason: str) -> None:
     with pytest.raises(EmbeddedCloudError, match=reason):
         expand({"Fn::ForEach::L": loop}, {})
+
+
+@pytest.mark.parametrize(
+    ("key", "variable", "message"),
+    [
+        ("Names", "N", "loop name 'Names' conflicts with parameter name"),
+        ("L", "Names", "identifier 'Names' conflicts with parameter name"),
+    ],
+)
+def test_a_loop_and_its_variable_have_no_parameter_s_name(key: str, variable: str, message: str) -> None:
+    loop = [variable, {"Ref": "Names"}, {f"X${{{variable}}}": 1}]
+    with pytest.raises(EmbeddedCloudError, match=message):
+        expand({"Resources": {f"Fn::ForEach::{key}": loop}}, {"Names": "a,b"})

@@ -113,7 +113,7 @@ def test_guided(
 ) -> None:
     """A first deployment as SAM CLI guides it; its answers are those of later ones."""
     other = project.built_copy(tmp_path, "guided")
-    answers = {"Stack Name": "guided", "Parameter Slots": "0,1", "RetentionDays": "7", "Deploy this": "y"}
+    answers = {"Stack Name": "guided", "Parameter SlotGroups": "0", "RetentionDays": "7", "Deploy this": "y"}
     said = project.tools.sam_in_terminal("deploy", "--guided", folder=other.folder, answers=answers)
     assert "Successfully created/updated stack - guided" in said
     assert 'stack_name = "guided"' in (other.folder / "samconfig.toml").read_text()
@@ -124,6 +124,6 @@ def test_guided(
 
     assert "No changes to deploy" in other.sam("deploy")
     outputs = other.outputs()
-    assert outputs["SlotNumbers"] == "0,1"
+    assert outputs["GroupsOfSlots"] == "0"
     other.delete()
     assert named(remains(account), "guided") == {}

@@ -54,8 +54,8 @@ def exported(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_a_second_stack(exported: dict[str, str], built_here: Project, model: Path, tmp_path: Path) -> None:
     tools = replace(built_here.tools, cloud=exported)
     second = replace(built_here.built_copy(tmp_path / "second", "second"), tools=tools)
-    second.deploy(Slots="0,1")
-    assert second.outputs()["SlotNumbers"] == "0,1"
+    second.deploy(SlotGroups="0")
+    assert second.outputs()["GroupsOfSlots"] == "0"
 
     matrix = batches.blobs(400, 16, seed=6)
     batch = batches.write_npz(tmp_path / "blobs.npz", matrix)

@@ -46,7 +46,7 @@ def deployed(account: EmbeddedCloud, project: Project, model: Path) -> Iterator[
     """Outputs of the stack as it was first deployed."""
     # Of other templates, as on AWS: a layer that SAM retains, a log group that Lambda made.
     before = remains(account)
-    project.deploy(Slots="0,1")
+    project.deploy(SlotGroups="0")
     outputs = project.outputs()
     project.tools.aws("s3", "cp", "--recursive", model, f"s3://{outputs['BucketName']}/models/mine/")
     yield outputs
@@ -70,19 +70,19 @@ def test_update(deployed: dict[str, str], project: Project, tmp_path: Path) -> N
     assert project.report("Collect", ("lamella",))["version"] == [
         int(part) for part in LOCAL_RUNTIME.removeprefix("python").split(".")
     ]
-    assert "No changes to deploy" in project.deploy(Slots="0,1")
+    assert "No changes to deploy" in project.deploy(SlotGroups="0")
 
     add_a_state(project.folder / "workflows" / "inference.asl.json")
     project.build()
     project.deploy(
-        Slots="0,1,2,3",
+        SlotGroups="0,1",
         WorkerTimeout="300",
         AutoModel=model_address(deployed),
         AutoOptions='{"strategy": "serial", "activations": true}',
         ScheduleExpression="rate(1 day)",
         SchedulePrefix=DAILY,
     )
-    assert project.outputs() == {**deployed, "SlotNumbers": "0,1,2,3"}
+    assert project.outputs() == {**deployed, "GroupsOfSlots": "0,1"}
     machine = ("--state-machine-arn", deployed["StateMachineArn"])
     described = tools.asked("stepfunctions", "describe-state-machine", *machine)
     assert json.loads(described["definition"])["StartAt"] == MARK

@@ -14,7 +14,7 @@ from workflows.cli.cloud import deploy_stack
 from workflows.embedded_cloud import EmbeddedCloud
 from workflows.embedded_cloud.deploy import delete
 
-SLOTS = "0,1,2,3"
+SLOT_GROUPS = "0"
 
 
 def put_stack(cloud: EmbeddedCloud, name: str, **parameters: str) -> Stack:
@@ -25,7 +25,7 @@ def put_stack(cloud: EmbeddedCloud, name: str, **parameters: str) -> Stack:
 @contextmanager
 def stack_of(cloud: EmbeddedCloud, name: str, **parameters: str) -> Iterator[Stack]:
     """A stack of few slots; whatever the test did with it, it and its bucket are gone afterwards."""
-    stack = put_stack(cloud, name, **{"Slots": SLOTS} | parameters)
+    stack = put_stack(cloud, name, **{"SlotGroups": SLOT_GROUPS} | parameters)
     try:
         yield stack
     finally:

@@ -11,7 +11,7 @@ from model_prep.readers import open_source
 from model_prep.writer import write_model
 from tests.integration import batches
 from tests.integration.runs import begin, outcome, wait_for_workers
-from tests.integration.stacks import SLOTS, left_of, stack_of
+from tests.integration.stacks import SLOT_GROUPS, left_of, stack_of
 from workflows.cli.cloud import deploy_stack
 from workflows.embedded_cloud import EmbeddedCloud, EmbeddedCloudError
 from workflows.embedded_cloud.deploy import delete
@@ -71,7 +71,7 @@ def test_keeping_the_data_can_be_decided_later(cloud: EmbeddedCloud) -> None:
 def test_a_stack_that_cannot_be_created_leaves_nothing(cloud: EmbeddedCloud) -> None:
     logs, taken = cloud.client("logs"), "/aws/vendedlogs/states/broken-inference"
     logs.create_log_group(logGroupName=taken)
-    parameters = {"Slots": SLOTS, "KeepData": "true"}
+    parameters = {"SlotGroups": SLOT_GROUPS, "KeepData": "true"}
     with pytest.raises(CloudError, match="StateMachineLogGroup"):
         deploy_stack(cloud, "broken", parameters)
     logs.delete_log_group(logGroupName=taken)

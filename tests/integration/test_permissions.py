@@ -21,6 +21,7 @@ from lamella.client import Stack
 from lamella.events import CollectEvent, FinishEvent, LookEvent, PlanEvent, UploadEvent, WorkerEvent
 from lamella.layout import RunKeys
 from lamella.runtime import Runtime
+from lamella.slots import slot_name
 from lamella.states import cleanup
 from lamella.states.cleanup import CleanupProperties, clean_up
 from lamella.states.collect import collect_run
@@ -271,7 +272,7 @@ def roles(
             TopicArn=gang.runtime("Plan").config.topic_arn,
             Message=".",
             MessageAttributes={
-                SLOT: {"DataType": "String", "StringValue": str(slot)},
+                SLOT: {"DataType": "String", "StringValue": slot_name(int(slot))},
                 DATA: {"DataType": "Binary", "BinaryValue": b"late"},
             },
         )

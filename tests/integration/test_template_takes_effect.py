@@ -121,15 +121,15 @@ def topic_policy(deployed: Deployed) -> dict[str, Any]:
 
 def queue_attributes(deployed: Deployed) -> dict[str, str]:
     found: dict[str, str] = deployed.client("sqs").get_queue_attributes(
-        QueueUrl=deployed.ids["SlotQueue7"], AttributeNames=["All"]
+        QueueUrl=deployed.ids["SlotQueue07"], AttributeNames=["All"]
     )["Attributes"]
     return found
 
 
 def queue(deployed: Deployed) -> dict[str, Any]:
-    found, url = queue_attributes(deployed), deployed.ids["SlotQueue7"]
+    found, url = queue_attributes(deployed), deployed.ids["SlotQueue07"]
     return {
-        "QueueName": found["QueueArn"].endswith(":lamella-slot-7"),
+        "QueueName": found["QueueArn"].endswith(":lamella-slot-0-7"),
         "MessageRetentionPeriod": found["MessageRetentionPeriod"] == "3600",
         "ReceiveMessageWaitTimeSeconds": found["ReceiveMessageWaitTimeSeconds"] == "5",
         "SqsManagedSseEnabled": found["SqsManagedSseEnabled"] == "true",
@@ -143,15 +143,15 @@ def queue_policy(deployed: Deployed) -> dict[str, Any]:
 
 
 def subscription(deployed: Deployed) -> dict[str, Any]:
-    arn = deployed.ids["SlotSubscription7"]
+    arn = deployed.ids["SlotSubscription07"]
     found = deployed.client("sns").get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
     return {
         "TopicArn": found["TopicArn"] == deployed.ids["Topic"],
         "Protocol": found["Protocol"] == "sqs",
-        "Endpoint": found["Endpoint"].endswith(":lamella-slot-7"),
+        "Endpoint": found["Endpoint"].endswith(":lamella-slot-0-7"),
         "RawMessageDelivery": found["RawMessageDelivery"] == "true",
         "FilterPolicyScope": found["FilterPolicyScope"] == "MessageAttributes",
-        "FilterPolicy": json.loads(found["FilterPolicy"]) == {"slot": ["7"]},
+        "FilterPolicy": json.loads(found["FilterPolicy"]) == {"slot": ["0-7"]},
     }
 
 
@@ -312,7 +312,14 @@ def invoke_config(deployed: Deployed) -> dict[str, Any]:
 def cleanup(deployed: Deployed) -> dict[str, Any]:
     """What the function was sent, as test_deletion.py shows by what it does."""
     return dict.fromkeys(
-        ("ServiceToken", "ServiceTimeout", "StateMachineArn", "RunQueues", "KeepData", "Slot0", "Slot1"),
+        (
+            "ServiceToken",
+            "ServiceTimeout",
+            "StateMachineArn",
+            "RunQueues",
+            "KeepData",
+            *(f"Slot0{place}" for place in range(8)),
+        ),
         deployed.ids["Cleanup"] == "cleanup",
     )
 
@@ -394,7 +401,7 @@ WITH_EVERYTHING_ON = {
 def used() -> dict[str, set[str]]:
     """Properties by type."""
     found: dict[str, set[str]] = defaultdict(set)
-    for item in transformed(parameters={"Slots": "0,1"})["Resources"].values():
+    for item in transformed(parameters={"SlotGroups": "0"})["Resources"].values():
         found[item["Type"]] |= set(item["Properties"])
     return found
 

@@ -138,7 +138,7 @@ def project_of_stubs(directory: Path) -> Path:
 def deployed(directory: Path, cloud: EmbeddedCloud) -> Machine:
     """Deploy the project of stubs."""
     template = project_of_stubs(directory)
-    parameters = {"Runtime": RUNTIME, "Slots": "0,1,2"}
+    parameters = {"Runtime": RUNTIME, "SlotGroups": "0"}
     outputs = deploy(cloud.endpoint_url, template, "stubs", parameters, cache_dir=directory / "cache")
     return Machine(cloud, outputs)
 

@@ -30,7 +30,7 @@ POLICIES = {
 
 @pytest.fixture(scope="module")
 def resources() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = transformed(parameters={"Slots": "0,1"})["Resources"]
+    found: dict[str, dict[str, Any]] = transformed(parameters={"SlotGroups": "0,1"})["Resources"]
     return found
 
 
@@ -81,7 +81,7 @@ def test_whatever_a_run_needs_is_deleted_after_cleanup(resources: dict[str, dict
     after = needs(resources, "Cleanup")
     before = {name for name in resources if name != "Cleanup"} - after
 
-    assert {"Bucket", "StateMachine", "SlotQueue0", "SlotQueue1", "CleanupRole", "CleanupLogGroup"} <= after
+    assert {"Bucket", "StateMachine", "SlotQueue00", "SlotQueue17", "CleanupRole", "CleanupLogGroup"} <= after
     of_intake = {name for name in before if "IntakeFunction" in needs(resources, name)} | {"IntakeFunction"}
     of_intake |= needs(resources, "IntakeFunction") & before
     assert {resources[name]["Type"] for name in before - of_intake} <= STARTERS | WATCHERS | POLICIES

@@ -19,6 +19,8 @@ from workflows.state_machine import RENDERED
 from workflows.state_machine.inference import LABEL
 
 BUCKET, TOPIC = "${Bucket.Arn}", "${Topic}"
+# A policy of the queues that it names lies on each of them, and gives nothing on others.
+GROUP_QUEUES = "arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:${{Prefix}}-slot-{}-*"
 SLOT_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-slot-*"
 RUN_QUEUES = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${Prefix}-run-*"
 NOTIFICATIONS, MACHINE = "${NotificationTopic}", "${StateMachine}"
@@ -236,7 +238,7 @@ WILDCARDS = {
     f"{DATA_BUCKET}/*": "users name their models and inputs",
     NETWORK_INTERFACES: "Lambda names the interfaces, and wants all (developer guide, configuration-vpc)",
     RUN_QUEUES: "they are made, and named, for a run",
-    SLOT_QUEUES: "a role's policy could not name 149 queues within IAM's 10,240 characters",
+    SLOT_QUEUES: "a role's policy could not name 200 queues within IAM's 10,240 characters",
     EXECUTIONS: "an execution's name is made when it starts",
     WORKER_EXECUTIONS: "so is that of each worker of a Distributed Map",
     RUNS: "an execution's name is made when it starts",
@@ -257,8 +259,8 @@ TRUSTED = {
 
 # (resource, principal, action): what a resource lets an AWS service do, each from one source alone.
 FROM_OUTSIDE = {
-    ("${SlotQueue0.Arn}", "sns.amazonaws.com", "sqs:SendMessage"): "the topic delivers",
-    ("${SlotQueue1.Arn}", "sns.amazonaws.com", "sqs:SendMessage"): "the topic delivers",
+    (GROUP_QUEUES.format(0), "sns.amazonaws.com", "sqs:SendMessage"): "the topic delivers",
+    (GROUP_QUEUES.format(1), "sns.amazonaws.com", "sqs:SendMessage"): "the topic delivers",
     ("${FinishFunction}", "events.amazonaws.com", "lambda:InvokeFunction"): "a stopped execution is finished",
     ("${IntakeFunction}", "events.amazonaws.com", "lambda:InvokeFunction"): "an upload starts a run",
     ("${NotificationTopic}", "events.amazonaws.com", "sns:Publish"): "the end of a run is told",
@@ -268,7 +270,7 @@ FROM_OUTSIDE = {
 
 @pytest.fixture(scope="module")
 def resources() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = transformed(parameters={"Slots": "0,1", "DataBuckets": "theirs"})[
+    found: dict[str, dict[str, Any]] = transformed(parameters={"SlotGroups": "0,1", "DataBuckets": "theirs"})[
         "Resources"
     ]
     return found

@@ -16,7 +16,7 @@ LAYER = ROOT / "lambdas" / "layer"
 UV = Path(sys.executable).with_name("uv")
 RUNTIME = f"python3.{sys.version_info.minor}"
 USE = """
-import boto3, numpy, pydantic, safetensors.numpy, aws_lambda_powertools
+import arro3.io, boto3, numpy, pydantic, safetensors.numpy, aws_lambda_powertools
 from numpy import *
 for service in ("cloudformation", "lambda", "s3", "sns", "sqs", "stepfunctions", "sts"):
     boto3.client(service, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
@@ -90,13 +90,17 @@ def test_a_layer_that_lambda_would_refuse_fails_the_build(tmp_path: Path) -> Non
     assert done.returncode != 0
 
 
-def test_another_python_and_processor_can_be_named(tmp_path: Path) -> None:
-    done = build(tmp_path, RUNTIME="python3.12", ARCHITECTURE="arm64")
+# Of these, python3.11 alone is on Amazon Linux 2, whose glibc (2.26) is older than the newest wheels ask for.
+@pytest.mark.parametrize("version", ["3.11", "3.12"])
+def test_another_python_and_processor_can_be_named(tmp_path: Path, version: str) -> None:
+    done = build(tmp_path, RUNTIME=f"python{version}", ARCHITECTURE="arm64")
 
     assert done.returncode == 0, done.stderr
     built = {path.name for path in (tmp_path / "python" / "numpy").rglob("*.so")}
     assert built
-    assert all("cpython-312-aarch64" in name for name in built)
+    assert all(f"cpython-{version.replace('.', '')}-aarch64" in name for name in built)
+    (tags,) = (tmp_path / "python").glob("arro3_io-*.dist-info/WHEEL")
+    assert ("manylinux_2_17_aarch64" in tags.read_text()) == (version == "3.11")
 
 
 def test_the_defaults_are_the_template_s() -> None:

@@ -27,7 +27,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def resources() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = transformed(parameters={"Slots": "0,1"})["Resources"]
+    found: dict[str, dict[str, Any]] = transformed(parameters={"SlotGroups": "0"})["Resources"]
     return found
 
 
@@ -42,7 +42,7 @@ def test_every_name_that_is_given_begins_with_the_prefix(resources: dict[str, di
         for name in NAMES & set(resource["Properties"])
     ]
 
-    known = {"StateMachine", "SlotQueue0", "PlanFunction", "Schedule", "CostAlarm", "RunsDashboard"}
+    known = {"StateMachine", "SlotQueue00", "PlanFunction", "Schedule", "CostAlarm", "RunsDashboard"}
     assert known <= {logical for logical, _ in given}
     for logical, name in given:
         text, names = name["Fn::Sub"]

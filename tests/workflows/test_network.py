@@ -12,7 +12,7 @@ from workflows.lint_template import transformed
 
 @pytest.fixture(scope="module")
 def resources() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = transformed(parameters={"Slots": "0,1"})["Resources"]
+    found: dict[str, dict[str, Any]] = transformed(parameters={"SlotGroups": "0"})["Resources"]
     return found
 
 

@@ -11,10 +11,12 @@ import pytest
 
 from lamella.collect_memory import COLLECT_MEMORY_MB
 from lamella.config import Config
+from lamella.errors import RunError
 from lamella.events import LookEvent, UploadEvent, parse_intake_event
 from lamella.layout import INPUTS
+from lamella.slots import slot_name, slots_of
 from workflows.embedded_cloud.template_rules import broken_rules
-from workflows.lint_template import findings, transformed
+from workflows.lint_template import EVERYTHING_ON, findings, transformed
 
 ROOT = Path(__file__).resolve().parents[2]
 STATES = ("Plan", "WorkerSmall", "WorkerMedium", "WorkerLarge", "Collect", "Finish")
@@ -63,7 +65,7 @@ CONDITIONAL = {
 
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
-    return transformed(parameters={"Slots": "0,1,2"})
+    return transformed(parameters={"SlotGroups": "0,1,2"})
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +164,7 @@ def test_config_understands_the_slots_and_workers_as_the_template_gives_them(
     resources: dict[str, dict[str, Any]],
 ) -> None:
     variables = resources["PlanFunction"]["Properties"]["Environment"]["Variables"]
-    assert variables["LAMELLA_SLOTS"] == {"Fn::Join": [",", {"Ref": "Slots"}]}
+    assert variables["LAMELLA_SLOTS"] == {"Fn::Join": [",", {"Ref": "SlotGroups"}]}
     workers, large = variables["LAMELLA_WORKERS"]["Fn::Sub"]
     assert large == {"Large": {"Ref": "LargeWorkerMemory"}}
 
@@ -174,7 +176,7 @@ def test_config_understands_the_slots_and_workers_as_the_template_gives_them(
         }
     )
 
-    assert config.slots == 3
+    assert config.slots == 24
     assert config.worker_functions() == {
         1024: "${WorkerSmallFunction.Arn}",
         1769: "${WorkerMediumFunction.Arn}",
@@ -186,29 +188,47 @@ def test_every_slot_has_its_queue_policy_and_filter(resources: dict[str, dict[st
     queues = of_type(resources, "AWS::SQS::Queue")
     policies = of_type(resources, "AWS::SQS::QueuePolicy")
     subscriptions = of_type(resources, "AWS::SNS::Subscription")
-    assert set(queues) == {"SlotQueue0", "SlotQueue1", "SlotQueue2"}
-    for slot in "012":
-        queue = queues[f"SlotQueue{slot}"]
-        assert queue["QueueName"]["Fn::Sub"] == [f"${{Prefix}}-slot-{slot}", {"Prefix": PREFIX}]
+    assert set(queues) == {f"SlotQueue{group}{place}" for group in range(3) for place in range(8)}
+    for slot in range(24):
+        group, place = divmod(slot, 8)
+        queue = queues[f"SlotQueue{group}{place}"]
+        assert queue["QueueName"]["Fn::Sub"] == [f"${{Prefix}}-slot-{slot_name(slot)}", {"Prefix": PREFIX}]
         assert queue["SqsManagedSseEnabled"] is True
         assert queue["ReceiveMessageWaitTimeSeconds"] <= 5
-        subscription = subscriptions[f"SlotSubscription{slot}"]
-        assert subscription["FilterPolicy"] == {"slot": [slot]}
+        subscription = subscriptions[f"SlotSubscription{group}{place}"]
+        assert subscription["FilterPolicy"] == {"slot": [{"Fn::Join": ["-", [str(group), str(place)]]}]}
         assert subscription["RawMessageDelivery"] is True
-        assert subscription["Endpoint"] == {"Fn::GetAtt": [f"SlotQueue{slot}", "Arn"]}
-        allow, deny = policies[f"SlotQueuePolicy{slot}"]["PolicyDocument"]["Statement"]
+        assert subscription["Endpoint"] == {"Fn::GetAtt": [f"SlotQueue{group}{place}", "Arn"]}
+    assert set(policies) == {"SlotQueuePolicy0", "SlotQueuePolicy1", "SlotQueuePolicy2"}
+    for group in range(3):
+        policy = policies[f"SlotQueuePolicy{group}"]
+        assert policy["Queues"] == [{"Ref": f"SlotQueue{group}{place}"} for place in range(8)]
+        allow, deny = policy["PolicyDocument"]["Statement"]
+        for statement in (allow, deny):
+            name, prefix = statement["Resource"]["Fn::Sub"]
+            assert name.endswith(f":${{AWS::AccountId}}:${{Prefix}}-slot-{group}-*")
+            assert prefix == {"Prefix": PREFIX}
         assert allow["Principal"] == {"Service": "sns.amazonaws.com"}
         assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Ref": "Topic"}}}
         assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
-def test_a_queue_is_found_by_its_slot_number(resources: dict[str, dict[str, Any]]) -> None:
+def test_a_queue_is_found_by_its_slot_s_name(resources: dict[str, dict[str, Any]]) -> None:
     url = resources["FinishFunction"]["Properties"]["Environment"]["Variables"]["LAMELLA_SLOT_QUEUES"][
         "Fn::Sub"
     ]
 
     assert url[0].endswith("/${AWS::AccountId}/${Prefix}-slot-")
     assert url[1] == {"Prefix": PREFIX}
+    assert Config(bucket="b", slot_queues="https://sqs/0/mine-slot-").slot_queue(13) == (
+        "https://sqs/0/mine-slot-1-5"
+    )
+
+
+@pytest.mark.parametrize("groups", ["1,2", "0,2", "0,1,1", "0, 2"])
+def test_groups_of_slots_have_no_gap(groups: str) -> None:
+    with pytest.raises(RunError, match=r"LAMELLA_SLOTS .* numbered 0,1,2 and so on, without a gap"):
+        Config.read({"LAMELLA_BUCKET": "b", "LAMELLA_SLOTS": groups})
 
 
 def test_the_bucket_is_private_and_encrypted_and_outlives_the_stack_only_where_it_is_asked_to(
@@ -250,10 +270,17 @@ def test_everything_that_can_be_tagged_is(resources: dict[str, dict[str, Any]]) 
         assert tags["stack"] == {"Ref": "AWS::StackName"}, name
 
 
-def test_as_many_slots_as_the_parameter_takes_fit_a_stack() -> None:
-    most = transformed(parameters={"Slots": ",".join(str(slot) for slot in range(150))})
+def test_as_many_slots_as_a_topic_has_filters_for_fit_a_stack_with_everything_on(
+    template: dict[str, Any],
+) -> None:
+    parameter = template["Parameters"]["SlotGroups"]
+    groups = [str(group) for group in range(1000) if re.fullmatch(parameter["AllowedPattern"], str(group))]
+    most = transformed(parameters={"SlotGroups": ",".join(groups), **EVERYTHING_ON})["Resources"]
 
-    assert len(most["Resources"]) <= 500
+    # CloudFormation's, and SNS's: 200 filter policies a topic.
+    assert len(most) <= 500
+    filters = [each for each in of_type(most, "AWS::SNS::Subscription").values() if "FilterPolicy" in each]
+    assert len(filters) == len(of_type(most, "AWS::SQS::Queue")) == slots_of(",".join(groups)) == 200
 
 
 def test_nothing_idle_is_billed_but_storage_unless_a_parameter_asks_for_it(

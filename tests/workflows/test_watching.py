@@ -35,7 +35,7 @@ GRID_COLUMNS = 24
 
 @pytest.fixture(scope="module")
 def resources() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = transformed(parameters={"Slots": "0"})["Resources"]
+    found: dict[str, dict[str, Any]] = transformed(parameters={"SlotGroups": "0"})["Resources"]
     return found
 
 

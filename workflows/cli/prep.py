@@ -27,7 +27,8 @@ def prep(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="Folder of n{N}-l{k}.tsv, or of .mtx, .npz, .npy layers; .npz; .safetensors; radixnet:NxL.",
+            help="Folder of n{N}-l{k}.tsv, of a model.json, or of .mtx, .npz, .npy layers; one .npz, "
+            ".safetensors, .onnx; radixnet:NxL.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write the prepared model.")],

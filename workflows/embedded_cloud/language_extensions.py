@@ -66,6 +66,10 @@ def _iterate(key: str, loop: Any, parameters: Mapping[str, str]) -> dict[str, An
     if not isinstance(loop, list) or len(loop) != _PARTS or not isinstance(loop[2], Mapping):
         raise EmbeddedCloudError(f"{key}: must be [variable, list, {{output key: output value}}]")
     variable, collection, body = loop
+    # AWS's own preprocessing refuses both: `sam build` says so before anything is deployed.
+    for what, name in (("loop name", key.removeprefix(FOR_EACH)), ("identifier", str(variable))):
+        if name in parameters:
+            raise EmbeddedCloudError(f"{key}: {what} {name!r} conflicts with parameter name")
     result: dict[str, Any] = {}
     for value in _collection(collection, parameters, key):
         once = _expand(_substitute(body, str(variable), value), parameters)

@@ -29,6 +29,7 @@ from lamella.errors import CloudError, InputError, LamellaError, RunError
 from lamella.events import RunRequest
 from lamella.manifest import MANIFEST, Manifest
 from lamella.progress import LogFollower, WorkerProgress
+from lamella.slots import slots_of
 from lamella.storage import Bucket, split_s3_uri
 from lamella.verify import verify_files
 
@@ -170,7 +171,7 @@ class Stack:
             outputs["StateMachineArn"],
             tuple(groups),
             clients,
-            len(outputs["SlotNumbers"].split(",")) if "SlotNumbers" in outputs else None,
+            slots_of(outputs["GroupsOfSlots"]) if "GroupsOfSlots" in outputs else None,
         )
 
     def files(self, prefix: str = "") -> Bucket:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lamella.errors import RunError
 from lamella.launch import MAX_WORKERS
+from lamella.slots import slot_name, slots_of
 
 
 class Config(BaseModel):
@@ -19,8 +20,8 @@ class Config(BaseModel):
     bucket
         Where runs keep their data.
     topic_arn, slots, slot_queues
-        The topic that workers publish to, how many slots are deployed (the variable lists their numbers,
-        ``0,1,2``), and what a slot's queue URL is but for the slot's number at its end.
+        The topic that workers publish to, how many slots are deployed (the variable lists their groups,
+        ``0,1,2``), and what a slot's queue URL is but for the slot's name at its end.
     run_queues
         What the URL of a queue made for a run is but for what tells it from others.
     workers
@@ -64,13 +65,8 @@ class Config(BaseModel):
     @field_validator("slots", mode="before")
     @classmethod
     def _count_slots(cls, value: object) -> object:
-        """A template can't count its slots, only list them."""
-        if not isinstance(value, str):
-            return value
-        numbers = [number.strip() for number in value.split(",") if number.strip()]
-        if numbers != [str(slot) for slot in range(len(numbers))]:
-            raise ValueError(f"slots are numbered 0,1,2 and so on, without a gap; these are {value}")
-        return len(numbers)
+        """A template can't count its slots, only list their groups."""
+        return slots_of(value) if isinstance(value, str) else value
 
     @field_validator("data_buckets", mode="before")
     @classmethod
@@ -110,4 +106,4 @@ class Config(BaseModel):
 
     def slot_queue(self, slot: int) -> str:
         """URL of a slot's queue."""
-        return f"{self.slot_queues}{slot}"
+        return f"{self.slot_queues}{slot_name(slot)}"

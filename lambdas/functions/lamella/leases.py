@@ -51,7 +51,7 @@ def allocate(holds: Holds, run: str, count: int, slots: int, now_s: float, until
     if missing > len(free):
         raise LeaseError(
             f"{count} slots are needed and {len(free)} of {slots} are free: "
-            "start again when other runs have ended, or deploy more (parameter Slots)"
+            "start again when other runs have ended, or deploy more (parameter SlotGroups)"
         )
     taken = mine + free[: max(missing, 0)]
     return kept | {slot: Hold(run, until_s) for slot in taken}

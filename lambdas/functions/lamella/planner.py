@@ -158,7 +158,7 @@ def _channel(request: RunRequest, workers: int, capacity: Capacity) -> ChannelNa
     if request.channel == "sns" and workers > capacity.slots:
         raise PlanError(
             f"{workers} workers need {workers} slots and {capacity.slots} are deployed: "
-            "ask for fewer, for channel sqs or s3, or deploy more (parameter Slots)"
+            "ask for fewer, for channel sqs or s3, or deploy more (parameter SlotGroups)"
         )
     return cast("ChannelName", request.channel)
 

@@ -32,7 +32,7 @@ TEMPLATE = {
         "BucketName": {"Value": "bucket"},
         "StateMachineArn": {"Value": MACHINE},
         "WorkerLogGroups": {"Value": ",".join(GROUPS)},
-        "SlotNumbers": {"Value": "0,1,2"},
+        "GroupsOfSlots": {"Value": "0,1,2"},
     },
 }
 
@@ -74,7 +74,7 @@ class TestStack:
         found = Stack.find("mine", stack.clients)
         assert (found.bucket, found.state_machine_arn) == ("bucket", MACHINE)
         assert found.worker_log_groups == GROUPS
-        assert found.slots == 3
+        assert found.slots == 24
 
     def test_absent(self, stack: Stack) -> None:
         with pytest.raises(InputError, match=r"no stack 'other' in us-east-1.*sam deploy"):

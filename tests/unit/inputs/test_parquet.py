@@ -160,20 +160,16 @@ def test_a_file_that_grows_without_bound_is_refused(monkeypatch: pytest.MonkeyPa
 def test_a_page_that_asks_for_more_memory_than_the_limit_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ones = np.ones(2**22)
-    options = {
-        "compression": "zstd(3)",
-        "dictionary_enabled": False,
-        "data_page_size_limit": 2**30,
-        "data_page_row_count_limit": 2**30,
-        "write_batch_size": 2**22,
-    }
-    # A page of 32 MiB for each of 32 columns: as many as there are at a time.
-    data = parquet_of({f"c{k}": ones for k in range(32)}, **options)
+    monkeypatch.setattr(parquet, "DECODER_BYTES", 2**29)
+    assert read_batch(parquet_of(named(VALUES)), "a.parquet", 4).samples == 3
+    ones = np.ones(2**23)
+    # A page of 64 MiB for each column: as many as there are at a time.
+    options = {"data_page_size_limit": 2**30, "data_page_row_count_limit": 2**30, "write_batch_size": 2**23}
+    options |= {"compression": "zstd(1)", "dictionary_enabled": False, "max_row_group_size": 2**23}
+    data = parquet_of({f"c{k}": ones for k in range(8)}, **options)
     assert len(data) < 2**20
-    monkeypatch.setattr(parquet, "DECODER_BYTES", 2**30)
     with pytest.raises(BatchError, match="unpacks to more than 2 GiB: split it into several runs"):
-        read_batch(data, "a.parquet", 32)
+        read_batch(data, "a.parquet", 8)
 
 
 @settings(deadline=None, max_examples=5)

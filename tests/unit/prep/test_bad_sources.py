@@ -74,7 +74,12 @@ class TestWhereNothingIs:
     @pytest.mark.parametrize("given", ["model.onnx", "."])
     def test_onnx(self, tmp_path: Path, given: str) -> None:
         (tmp_path / "model.onnx").write_bytes(b"x")
-        assert "ONNX is not supported" in refusal(tmp_path / given)
+        assert "model.onnx is not a whole .onnx file: copy or export it again" in refusal(tmp_path / given)
+
+    def test_a_folder_of_several_onnx_files(self, tmp_path: Path) -> None:
+        for name in ("a.onnx", "b.onnx"):
+            (tmp_path / name).write_bytes(b"x")
+        assert "holds 2 networks: give one, such as" in refusal(tmp_path)
 
     def test_a_prepared_model(self, tmp_path: Path) -> None:
         (tmp_path / "manifest.json").write_text("{}")
@@ -216,7 +221,7 @@ class TestMatrixFiles:
         np.save(tmp_path / "l1.npy", np.ones((3, 2)))
         np.save(tmp_path / "l2.npy", np.ones((2, 4)))
         message = refusal(tmp_path)
-        assert "l2.npy: layer 1 has 4 columns, but layer 0 has 3 rows" in message
+        assert "l2.npy (layer 1): layer 1 has 4 columns, but layer 0 has 3 rows" in message
 
 
 class TestSafetensors:

@@ -19,6 +19,7 @@ from lamella.channels.queue_end import QueueEnd
 from lamella.channels.wire import BODY, DATA, SLOT, SNS_BATCH_BYTES, SNS_MESSAGE_BYTES, sns_size_bytes
 from lamella.errors import CloudError
 from lamella.plan import SnsAddress
+from lamella.slots import slot_name
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -46,7 +47,7 @@ class SnsChannel(QueueEnd):
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
         del place  # the message says it
-        addressed = [(str(self._address.slots[target]), data) for target, data in messages]
+        addressed = [(slot_name(self._address.slots[target]), data) for target, data in messages]
         batches = pack(addressed, _size_bytes, SNS_BATCH_BYTES)
         self._send_batches([partial(self._send_batch, batch) for batch in batches])
 
