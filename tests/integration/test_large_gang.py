@@ -30,8 +30,6 @@ from tests.integration.runs import (
     wait_for_workers,
 )
 from tests.integration.stacks import stack_of
-from workflows.cli.cloud import deployed_cloud
-from workflows.cli.console import Output
 from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 48
@@ -113,7 +111,9 @@ def test_a_gang_that_can_t_all_start_fails_by_its_start_deadline_and_says_how_ma
     ended = outcome(run)
 
     assert (ended["status"], ended["error"]) == ("FAILED", "GangIncomplete")
-    assert ended["cause"].startswith(f"only {ROOM} of {workers} workers had started within {START_DEADLINE_S} s")
+    assert ended["cause"].startswith(
+        f"only {ROOM} of {workers} workers had started within {START_DEADLINE_S} s"
+    )
     assert "ask for fewer workers" in ended["cause"]
     # Their function's time is 900 s.
     assert time.monotonic() - waiting_s < START_DEADLINE_S + 60

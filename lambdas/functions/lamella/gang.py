@@ -47,7 +47,9 @@ def meet(mailbox: Meeting, assignment: Assignment, bucket: Marks, keys: RunKeys)
 def turned_away(worker: int, bucket: Marks, keys: RunKeys, workers: int) -> str:
     """Why a run failed one of whose workers Lambda would not start."""
     when = f"when Lambda had turned worker {worker} away for some minutes"
-    return _text(started(bucket, keys), workers, when, f"worker {worker} was turned away: start the run again")
+    return _text(
+        started(bucket, keys), workers, when, f"worker {worker} was turned away: start the run again"
+    )
 
 
 def started(bucket: Marks, keys: RunKeys) -> set[int]:

@@ -67,7 +67,7 @@ def test_many_missing_workers_are_not_all_named() -> None:
 
 def test_where_all_have_started_the_barriers_own_reason_is_given() -> None:
     late = Barrier(DeadlineExceeded("waited in vain for worker 5"))
-    with pytest.raises(GangIncomplete, match="all 8 workers had started within 30 s, but waited .*worker 5"):
+    with pytest.raises(GangIncomplete, match=r"all 8 workers had started within 30 s, but waited .*worker 5"):
         meet(late, assignment(8), Marks(KEYS, range(8)), KEYS)
 
 
