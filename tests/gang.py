@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +13,20 @@ from numpy.typing import NDArray
 from lamella.abort import AbortWatch
 from lamella.activations import Activations
 from lamella.channels.memory import MemoryChannel, MemoryHub
+from lamella.dealing import Dealing
 from lamella.engine import StepRecord, run_task
 from lamella.files import Directory
 from lamella.inputs import Batch
 from lamella.mailbox import Mailbox
 from lamella.manifest import Manifest, read_cut, read_manifest
 from lamella.plan import Assignment, Plan, StrategyName, Task, parse_assignment
-from lamella.records import PlanRecord, Share
+from lamella.predictions import source_rows
+from lamella.records import Share
 from lamella.shares import share_from_bytes, share_to_bytes
-from lamella.states.collect import finished, merge, source_rows
-from lamella.strategies import NEEDS_CUT, STRATEGIES
+from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
-
-
-def plan_record(plan: Plan, tasks: Sequence[Task]) -> PlanRecord:
-    """What Plan would leave."""
-    shares = tuple(Share(task.rows, task.samples) for task in tasks)
-    return PlanRecord("run", 1, {}, plan, "model", 0, 0.0, 0.0, shares, {})
+from tests.parts import collected
 
 
 def through_bytes(task: Task) -> Task:
@@ -39,16 +35,39 @@ def through_bytes(task: Task) -> Task:
     return parse_assignment(assignment.to_bytes(), "task").task
 
 
+@dataclass(frozen=True)
+class GangPlan:
+    """Of what a plan says, what it takes to run here."""
+
+    strategy: StrategyName
+    workers: int = 1
+    micro_batches: int = 1
+    groups: int = 1
+
+    def of(self, samples: int) -> Plan:
+        """The whole plan."""
+        return Plan(self.strategy, "memory", self.workers, 1024, samples, self.micro_batches, self.groups)
+
+
 def infer(
     model: Path, batch: Batch, strategy: StrategyName = "serial", workers: int = 1
 ) -> tuple[NDArray[np.float32], list[list[StepRecord]]]:
     """All activations (samples x outputs) under a strategy, and each worker's steps."""
+    return infer_planned(model, batch, GangPlan(strategy, workers))
+
+
+def infer_planned(
+    model: Path, batch: Batch, planned: GangPlan, dealing: Dealing | None = None
+) -> tuple[NDArray[np.float32], list[list[StepRecord]]]:
+    """The same under any plan; a batch that is dealt is reordered."""
+    if dealing is not None and dealing.numbers is not None:
+        batch.reorder(dealing.numbers)
     files = Directory(model)
     manifest = read_manifest(files)
-    plan = Plan(strategy, "memory", workers, 1024, batch.samples)
-    cut = read_cut(files, manifest, workers) if strategy in NEEDS_CUT else None
-    tasks = [through_bytes(task) for task in STRATEGIES[strategy](manifest, cut, plan)]
-    hub = MemoryHub(workers)
+    plan = planned.of(batch.samples)
+    cut = read_cut(files, manifest, plan.row_workers) if plan.row_workers > 1 else None
+    tasks = [through_bytes(task) for task in tasks_of(manifest, cut, plan)]
+    hub = MemoryHub(plan.workers)
     records: list[list[StepRecord]] = [[] for _ in tasks]
 
     def work(task: Task) -> Activations:
@@ -62,13 +81,13 @@ def infer(
                 records[task.worker].append,
             )
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(plan.workers) as pool:
         parts = list(pool.map(work, tasks))
     last = manifest.layers[-1]
-    output = finished(merge(parts, plan_record(plan, tasks), source_rows(files, last)), last, batch.samples)
-    dense = np.zeros((batch.samples, manifest.outputs), np.float32)
-    dense[output.live] = output.values.T
-    return dense, records
+    shares = [Share(task.rows, task.samples) for task in tasks]
+    order = source_rows(files, last)
+    output = collected(parts, shares, batch.samples, order, dealing, softmaxed=last.activation == "softmax")
+    return output, records
 
 
 def _share(batch: Batch, manifest: Manifest, task: Task) -> Activations:

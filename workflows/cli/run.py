@@ -11,6 +11,7 @@ import typer
 
 from lamella.client import Clients, Stack
 from lamella.events import CHANNELS, STRATEGIES, RunRequest
+from lamella.inputs import SUFFIXES
 from workflows.cli import preflight, tables
 from workflows.cli.cloud import CHECKOUT, deployed_cloud
 from workflows.cli.console import Output
@@ -22,13 +23,21 @@ def run(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Prepared model: a folder, or s3://...")],
     input: Annotated[  # noqa: A002
         str,
-        typer.Option(
-            "--input", metavar="FILE", help="Samples: .tsv, .tsv.gz, .npy, .npz, .safetensors, .csv."
-        ),
+        typer.Option("--input", metavar="FILE", help=f"Samples x features: {', '.join(SUFFIXES)}."),
     ],
+    id_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of a .csv or .parquet that is each sample's id."),
+    ] = None,
     strategy: Annotated[str, typer.Option(help=f"How work is cut: {', '.join(STRATEGIES)}.")] = "auto",
     channel: Annotated[str, typer.Option(help=f"How workers talk: {', '.join(CHANNELS)}.")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, metavar="P", help="How many workers.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="P", help="How many workers, all told.")
+    ] = None,
+    micro_batches: Annotated[
+        int,
+        typer.Option(min=1, metavar="M", help="Compute on one M-th of the samples while others are sent."),
+    ] = 1,
     samples: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Samples, where the last may be all zero.")
     ] = None,
@@ -55,17 +64,20 @@ def run(
     preflight.check_names(strategy, channel)
     known = _deployed(None if local else stack)
     manifest = preflight.check_model(model, known)
-    found = preflight.check_input(input, manifest.features, samples, known)
-    preflight.check_plan(manifest, found, strategy, channel, workers, known.slots if known else None)
+    found = preflight.check_input(input, manifest.features, samples, id_column, known)
+    slots = known.slots if known else None
+    preflight.check_plan(manifest, found, strategy, channel, workers, slots, micro_batches)
     check_destination(output)
     is_local = local or stack is None
     with _stack(known, shown) as target:
         request = RunRequest(
             model=place_model(target, model, manifest),
             input=place_input(target, input),
+            id_column=id_column,
             strategy=strategy,
             channel=channel,
             workers=workers,
+            micro_batches=micro_batches,
             samples=samples,
             memory_mb=memory,
             activations=output is not None,

@@ -73,9 +73,19 @@ class RunKeys:
         return f"{self.work}items.json"
 
     @property
+    def ids(self) -> str:
+        """What the input calls each sample, a line each, where it has a column of ids."""
+        return f"{self.work}ids"
+
+    @property
     def halo(self) -> str:
         """Prefix of what workers send each other through S3."""
         return f"{self.work}halo/"
+
+    @property
+    def dealt(self) -> str:
+        """Which of the input's samples is at each of the run's positions, where they are not the same."""
+        return f"{self.work}dealt"
 
     @property
     def queues(self) -> str:

@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -85,9 +86,9 @@ def release(runtime: Runtime, keys: RunKeys, record: PlanRecord | None) -> None:
     if channel in {"sqs", None}:
         _delete_queues(runtime, keys)
     if record and channel == "s3":
-        places = (COMING, GOING, *record.places)
-        objects = (object_path((place, worker)) for place in places for worker in range(record.plan.workers))
-        runtime.bucket.below(keys.halo).delete(objects)
+        gang = [(place, worker) for place in (COMING, GOING) for worker in range(record.plan.workers)]
+        halo = ((place, worker) for place in record.places for worker in record.senders(place))
+        runtime.bucket.below(keys.halo).delete(map(object_path, chain(gang, halo)))
 
 
 def release_after_failure(

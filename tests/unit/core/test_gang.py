@@ -41,7 +41,8 @@ class Marks:
 
 
 def assignment(workers: int) -> Assignment:
-    task = Task(0, (0, 1), None, (Step((LayerPart(0, (0, 1), (0, 1), ""),), (0, 1)),))
+    step = Step((LayerPart(0, (0, 1), (0, 1), ""),), (0, 1))
+    task = Task(worker=0, samples=(0, 1), features=None, steps=(step,), rows=(0, 1))
     return Assignment("run", 2, workers, "s3://b/m/", "", None, 900.0, task, 100.0, 30)
 
 

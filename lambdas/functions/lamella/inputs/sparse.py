@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# Worked on at a time, where all entries at once would take as much memory as they do.
+_BLOCK_ENTRIES = 2**22
+
 
 @dataclass(frozen=True)
 class SparseRows:
@@ -47,6 +50,28 @@ class SparseRows:
         """The same with only those entries."""
         starts = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[self.starts]
         return SparseRows(self.shape, starts, self.columns[keep], self.values[keep])
+
+    def column_counts(self) -> NDArray[np.int64]:
+        """How many entries each column has."""
+        counts = np.zeros(self.shape[1], np.int64)
+        for start in range(0, self.nnz, _BLOCK_ENTRIES):
+            counts += np.bincount(self.columns[start : start + _BLOCK_ENTRIES], minlength=len(counts))
+        return counts
+
+    def renumber_columns(self, numbers: NDArray[np.int32]) -> None:
+        """Give each column a number of its own, in place, and have each row's ascend again."""
+        first = 0
+        while first < self.shape[0]:
+            begin = self.starts[first]
+            after = int(np.searchsorted(self.starts, begin + _BLOCK_ENTRIES, side="right")) - 1
+            after = max(first + 1, min(after, self.shape[0]))
+            entries = slice(begin, self.starts[after])
+            columns = numbers[self.columns[entries]]
+            rows = np.repeat(np.arange(after - first), np.diff(self.starts[first : after + 1]))
+            order = np.lexsort((columns, rows))
+            self.columns[entries] = columns[order]
+            self.values[entries] = self.values[entries][order]
+            first = after
 
     def toarray(self) -> NDArray[np.float32]:
         """It as a dense array."""

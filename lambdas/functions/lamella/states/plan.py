@@ -8,23 +8,26 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.channels import Place
+from lamella.collect_memory import COLLECT_MEMORY_MB, check_collect, collect_need_bytes
 from lamella.config import Config
+from lamella.dealing import Dealing
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
-from lamella.inputs import Batch, known_suffix, read_batch
+from lamella.inputs import Batch, check_id_column, read_batch
+from lamella.inputs.ids import ids_to_bytes
 from lamella.launch import is_distributed, map_items
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
 from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
-from lamella.memory import memory_need_bytes
 from lamella.plan import Assignment, Plan, Task
-from lamella.planner import Capacity, choose, fitting_memory_mb
+from lamella.planner import Capacity, choose, fitted
 from lamella.records import PlanRecord, Share, to_json
 from lamella.reservation import reserve
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.shares import share_to_bytes
 from lamella.storage import Bucket, folder, split_s3_uri
-from lamella.strategies import NEEDS_CUT, STRATEGIES
+from lamella.strategies import NEEDS_CUT, tasks_of
+from lamella.strategies.dealing import deal
 
 START_ALLOWANCE_S = 60  # between the plan and the last worker's start
 WRITERS = 16
@@ -48,12 +51,15 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     manifest, manifest_sha256 = _read_model(model)
     batch = _read_input(runtime, request, manifest)
     sizes = config.worker_functions()
-    plan = choose(request, manifest, batch.samples, _capacity(runtime, config))
-    cut = read_cut(model, manifest, plan.workers) if plan.strategy in NEEDS_CUT else None
-    tasks = STRATEGIES[plan.strategy](manifest, cut, plan)
-    if request.memory_mb is None:
-        need = memory_need_bytes(tasks, manifest)
-        plan = dataclasses.replace(plan, memory_mb=fitting_memory_mb(need, list(sizes)))
+    chosen = choose(request, manifest, batch.samples, _capacity(runtime, config))
+
+    def tasks_under(plan: Plan) -> list[Task]:
+        cut = read_cut(model, manifest, plan.row_workers) if plan.strategy in NEEDS_CUT else None
+        return tasks_of(manifest, cut, plan)
+
+    plan, tasks = fitted(chosen, manifest, tasks_under, list(sizes), request.memory_mb)
+    shares = tuple(Share(task.rows, task.samples) for task in tasks)
+    dealing = _dealing(plan, shares, manifest, batch, activations=request.activations)
     deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
     keys = RunKeys(event.run)
     channel = reserve(runtime, keys, plan, deadline_s)
@@ -72,13 +78,18 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         )
         for task in tasks
     ]
-    function = sizes[plan.memory_mb]
+    if dealing.numbers is not None:
+        batch.reorder(dealing.numbers)
+        runtime.bucket.write(keys.dealt, dealing.to_bytes())
     _write_tasks(runtime.bucket, keys, assignments, batch)
+    if batch.ids is not None:
+        runtime.bucket.write(keys.ids, ids_to_bytes(batch.ids), "text/plain")
+    function = sizes[plan.memory_mb]
     items: str | None = None
     if is_distributed(plan.workers):
         items = keys.items
         runtime.bucket.write(items, map_items(event.run, keys.attempt, function, plan.workers), JSON)
-    _write_record(runtime, keys, event, request, model, plan, batch, tasks, started_s, deadline_s)
+    _write_record(runtime, keys, event, request, model, plan, batch, dealing, tasks, started_s, deadline_s)
     return PlanAnswer(
         run=event.run,
         attempt=keys.attempt,
@@ -127,19 +138,33 @@ def _read_model(model: Bucket) -> tuple[Manifest, str]:
 
 def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Batch:
     _check_place("input", request.input, runtime.config, INPUTS, UPLOADS)
-    known_suffix(request.input)
+    check_id_column(request.input, request.id_column)
     bucket, key = split_s3_uri(request.input)
     try:
         data = Bucket(runtime.s3, bucket).read(key)
     except FileNotFoundError as error:
         raise BatchError(f"{error}: upload the input, or correct its address") from error
-    return read_batch(data, request.input, manifest.features, request.samples)
+    return read_batch(data, request.input, manifest.features, request.samples, request.id_column)
 
 
 def _capacity(runtime: Runtime, config: Config) -> Capacity:
     limits = runtime.lambda_.get_account_settings()["AccountLimit"]
     sizes = list(config.worker_functions())
     return Capacity(config.slots, limits["ConcurrentExecutions"], sizes, config.max_workers)
+
+
+def _dealing(
+    plan: Plan, shares: tuple[Share, ...], manifest: Manifest, batch: Batch, *, activations: bool
+) -> Dealing:
+    """Which samples each worker gets: evenly, unless Collect could then not put their outputs together."""
+    whole = shares, manifest.outputs, batch.samples
+    numbers = deal(batch.nonzero(), plan.sample_shares) if plan.sample_shares > 1 else None
+    need_bytes = collect_need_bytes(*whole, dealt=True, activations=activations)
+    if numbers is None or need_bytes > COLLECT_MEMORY_MB << 20:
+        check_collect(*whole, activations=activations)
+        return Dealing()
+    check_collect(*whole, dealt=True, activations=activations)
+    return Dealing(numbers)
 
 
 def _write_tasks(bucket: Bucket, keys: RunKeys, assignments: list[Assignment], batch: Batch) -> None:
@@ -160,6 +185,7 @@ def _write_record(
     model: Bucket,
     plan: Plan,
     batch: Batch,
+    dealing: Dealing,
     tasks: list[Task],
     started_s: float,
     deadline_s: float,
@@ -176,6 +202,8 @@ def _write_record(
         shares=tuple(Share(task.rows, task.samples) for task in tasks),
         usage={},
         places=_places(tasks),
+        dealt=dealing.numbers is not None,
+        ids=batch.ids is not None,
     )
     body = with_own_write(
         runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))

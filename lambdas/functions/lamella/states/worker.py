@@ -9,6 +9,7 @@ import time
 from contextlib import closing, nullcontext
 
 from lamella.abort import AbortWatch
+from lamella.activations import Activations
 from lamella.channels import Channel
 from lamella.channels.s3 import S3Channel
 from lamella.channels.sns import SnsChannel
@@ -22,14 +23,17 @@ from lamella.layout import RunKeys
 from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.memory import weight_memory
-from lamella.plan import Address, Assignment, SnsAddress, SqsAddress, parse_assignment
-from lamella.records import Share, WorkerReport, part_to_bytes
+from lamella.parts import PartIndex, encoded_blocks
+from lamella.plan import Address, Assignment, SnsAddress, SqsAddress, Task, parse_assignment
+from lamella.records import Share, WorkerReport
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
 from lamella.sealing import with_own_write
 from lamella.shares import share_from_bytes
 from lamella.storage import Bucket, folder
 from lamella.streaming import WeightStream
+from lamella.task_progress import TaskProgress
 from lamella.tiles import read_tiles
+from lamella.uploads import Upload
 
 ENDING_S = 5.0  # kept back of the function's time to say what happened
 PROGRESS_S = 0.5  # least time between two lines of progress
@@ -77,7 +81,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     deadline_s = min(
         assignment.deadline_s, started_s + context.get_remaining_time_in_millis() / 1000 - ENDING_S
     )
-    observer = _Observer(runtime, len(manifest.layers), watch, deadline_s)
+    observer = _Observer(runtime, task, watch, deadline_s)
     mailbox = _mailbox(runtime, assignment, watch, deadline_s)
     tiles = read_tiles(model, manifest)
     weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks)
@@ -104,15 +108,32 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         weights=weights.use,
         peak_bytes=peak_memory_bytes(),
     )
-    share = Share(task.rows, task.samples)
-    body = with_own_write(
-        runtime.usage(),
-        lambda usage: part_to_bytes(output, share, dataclasses.replace(report, usage=usage.to_json())),
-    )
-    bucket.write(keys.part(event.worker), body)
-    runtime.logger.info(
-        "ended", layer=len(manifest.layers), layers=len(manifest.layers), live=len(output.live)
-    )
+    _leave_part(runtime, keys, output, Share(task.rows, task.samples), assignment.workers, report)
+    progress = observer.progress
+    runtime.logger.info("ended", layer=progress.layer, layers=progress.layers, live=progress.live)
+
+
+def _leave_part(
+    runtime: Runtime,
+    keys: RunKeys,
+    output: Activations,
+    share: Share,
+    workers: int,
+    report: WorkerReport,
+) -> None:
+    """Write the output block by block, and the report, which counts that, before it."""
+    index = PartIndex()
+    with Upload(runtime.bucket, keys.part(report.worker), expected_bytes=output.values.nbytes) as upload:
+        for block in encoded_blocks(output, share, workers):
+            index.add(block)
+            upload.write(block)
+        upload.settle()
+        head = with_own_write(
+            runtime.usage(),
+            lambda usage: index.head(share, workers, dataclasses.replace(report, usage=usage.to_json())),
+            upload.ending,
+        )
+        upload.finish(head)
 
 
 def _join(bucket: Bucket, keys: RunKeys, worker: int, log_stream: str, *, alone: bool) -> None:
@@ -165,19 +186,24 @@ def _channel(runtime: Runtime, address: Address, worker: int) -> Channel:
 class _Observer:
     """Keeps each step's record, logs progress now and then, and ends a task whose run or time is over."""
 
-    def __init__(self, runtime: Runtime, layers: int, watch: AbortWatch, deadline_s: float) -> None:
+    def __init__(self, runtime: Runtime, task: Task, watch: AbortWatch, deadline_s: float) -> None:
         self.records: list[StepRecord] = []
-        self._runtime, self._layers, self._watch = runtime, layers, watch
+        self.progress = TaskProgress(task)
+        self._runtime, self._watch = runtime, watch
         self._deadline_s = deadline_s
         self._logged_s = time.time()
 
     def __call__(self, record: StepRecord) -> None:
         self.records.append(record)
+        self.progress.add(record)
         now_s = time.time()
         if now_s - self._logged_s >= PROGRESS_S:
             self._logged_s = now_s
             self._runtime.logger.info(
-                "progress", layer=record.layer + 1, layers=self._layers, live=record.live
+                "progress",
+                layer=self.progress.layer,
+                layers=self.progress.layers,
+                live=self.progress.live,
             )
         if now_s >= self._deadline_s:
             raise DeadlineExceeded(
