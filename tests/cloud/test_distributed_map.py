@@ -109,13 +109,17 @@ def test_publish_status_changes_of_children(cloud: EmbeddedCloud) -> None:
 
     def told(arn: str, count: int) -> list[str]:
         found: list[str] = []
-        wait_until(lambda: found.extend(receive(cloud, queues[arn])) or len(found) >= count)  # type: ignore[func-returns-value, arg-type]
-        return [json.loads(message["Body"])["detail"]["executionArn"] for message in found]  # type: ignore[index]
 
-    of_children = told(f"{machine}/Parts", 3)
-    assert sorted(of_children) == sorted(
-        each["executionArn"] for each in children(cloud, parent["executionArn"])
-    )
+        def all_arrived() -> bool:
+            bodies = [json.loads(message["Body"]) for message in receive(cloud, queues[arn])]
+            found.extend(body["detail"]["executionArn"] for body in bodies)
+            return len(found) >= count
+
+        wait_until(all_arrived)
+        return sorted(found)
+
+    listed = [each["executionArn"] for each in children(cloud, parent["executionArn"])]
+    assert told(f"{machine}/Parts", 3) == sorted(listed)
     assert told(machine, 1) == [parent["executionArn"]]
 
 
@@ -132,7 +136,9 @@ def test_map_runs_stop_their_children(sample: Sample) -> None:
     """Those of one that fails, even if that is caught, and those of one whose parent is stopped."""
     cloud, bucket = sample.cloud, sample.outputs["BucketName"]
     function = make_function(cloud)
-    definition = distributed(marking(function, bucket), Catch=[{"ErrorEquals": ["States.ALL"], "Next": "Caught"}])
+    definition = distributed(
+        marking(function, bucket), Catch=[{"ErrorEquals": ["States.ALL"], "Next": "Caught"}]
+    )
     definition["States"]["Caught"] = {"Type": "Wait", "Seconds": 3, "End": True}
     machine = make_machine(cloud, definition)
 

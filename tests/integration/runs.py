@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from lamella import client
 from lamella.client import RunHandle, Stack
 from lamella.events import RunRequest
+from workflows.embedded_cloud import EmbeddedCloud
 
 
 def begin(stack: Stack, model: Path | str, batch: Path | str, **fields: Any) -> RunHandle:
@@ -72,3 +75,32 @@ def held_slots(stack: Stack) -> dict[str, Any]:
     """The lease of the stack's slots."""
     held: dict[str, Any] = json.loads(stack.files().read("leases/slots.json"))["slots"]
     return held
+
+
+def process_of(cloud: EmbeddedCloud, handle: RunHandle, worker: int) -> psutil.Process:
+    """The process that runs a worker."""
+    stream = handle.stack.files().read(f"runs/{handle.run_id}/work/1/started/{worker}").decode()
+    for process in psutil.Process(cloud.pid).children(recursive=True):
+        if process.environ().get("AWS_LAMBDA_LOG_STREAM_NAME") == stream:
+            return process
+    raise AssertionError(f"no process has log stream {stream}")
+
+
+def assert_nothing_is_left(cloud: EmbeddedCloud, handle: RunHandle) -> None:
+    """No lease, no message, and nothing that only workers needed."""
+    stack = handle.stack
+    assert not [hold for hold in held_slots(stack).values() if hold["run"] == handle.run_id]
+    sqs = cloud.client("sqs")
+    for url in sqs.list_queues(MaxResults=1000)["QueueUrls"]:
+        counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert counts["ApproximateNumberOfMessages"] == counts["ApproximateNumberOfMessagesNotVisible"] == "0"
+    kept = stack.files(f"runs/{handle.run_id}/").sizes()
+    assert not [name for name in kept if name.startswith("work/")]
+
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not so within {seconds} s"
+        time.sleep(0.1)

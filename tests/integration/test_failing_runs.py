@@ -6,16 +6,15 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from numpy.typing import NDArray
 
 from lamella import client
-from lamella.client import RunHandle, Stack
+from lamella.client import Stack
 from lamella.events import RunRequest
 from lamella.files import Directory
 from lamella.manifest import read_manifest
@@ -25,7 +24,17 @@ from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from model_prep.writer import write_model
 from tests.integration import batches
-from tests.integration.runs import activations, begin, held_slots, history, outcome, wait_for_workers
+from tests.integration.runs import (
+    activations,
+    assert_nothing_is_left,
+    begin,
+    held_slots,
+    history,
+    outcome,
+    process_of,
+    until,
+    wait_for_workers,
+)
 from workflows.cli.cloud import deployed_cloud
 from workflows.cli.console import Output
 from workflows.embedded_cloud import EmbeddedCloud
@@ -49,26 +58,6 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plain() -> NDArray[np.float32]:
     return plain_scipy(open_source("radixnet:256x240"), batches.blobs(400, 16))
-
-
-def process_of(cloud: EmbeddedCloud, handle: RunHandle, worker: int) -> psutil.Process:
-    """The process that runs a worker."""
-    stream = handle.stack.files().read(f"runs/{handle.run_id}/work/1/started/{worker}").decode()
-    for process in psutil.Process(cloud.pid).children(recursive=True):
-        if process.environ().get("AWS_LAMBDA_LOG_STREAM_NAME") == stream:
-            return process
-    raise AssertionError(f"no process has log stream {stream}")
-
-
-def assert_nothing_is_left(cloud: EmbeddedCloud, handle: RunHandle) -> None:
-    stack = handle.stack
-    assert not [hold for hold in held_slots(stack).values() if hold["run"] == handle.run_id]
-    sqs = cloud.client("sqs")
-    for url in sqs.list_queues(MaxResults=1000)["QueueUrls"]:
-        counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        assert counts["ApproximateNumberOfMessages"] == counts["ApproximateNumberOfMessagesNotVisible"] == "0"
-    kept = stack.files(f"runs/{handle.run_id}/").sizes()
-    assert not [name for name in kept if name.startswith("work/")]
 
 
 def test_a_killed_worker_fails_the_run_by_its_own_error_and_the_next_run_is_exact(
@@ -188,10 +177,3 @@ def test_a_worker_that_talks_to_nobody_is_started_again_after_its_time_is_out(
     assert activations(run, tmp_path).tobytes() == expected.tobytes()
     failed = [event.get("taskFailedEventDetails", {}) for event in history(run)]
     assert [details["error"] for details in failed if details] == ["Sandbox.Timedout"]
-
-
-def until(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not so within {seconds} s"
-        time.sleep(0.1)

@@ -37,6 +37,7 @@ from tests.integration import batches
 from tests.integration.runs import begin
 from tests.integration.stacks import physical_ids, stack_of
 from workflows.embedded_cloud import EmbeddedCloud
+from workflows.state_machine.inference import LABEL
 
 WORKERS = 2
 STATES = ("Plan", "WorkerSmall", "Collect", "Finish")
@@ -277,6 +278,13 @@ def roles(
             },
         )
         assert "worker 0 failed: WorkerError: had begun before" in gang.finish(bad, "FAILED")["cause"]
+
+        # The same, of a worker that the Distributed Map had started.
+        large = client.new_run_id()
+        gang.plan(large, model, brought, "s3")
+        own = f"{gang.execution(large).rpartition(':')[0]}/{LABEL}:one"
+        files.write(RunKeys(large).error(0), json.dumps({"error": error, "execution": own}).encode())
+        assert "worker 0 failed: WorkerError: had begun before" in gang.finish(large, "FAILED")["cause"]
 
         intake = Gang(cloud, everything_on, patch, ("Intake",))
         with without_upload_rule(cloud, everything_on):

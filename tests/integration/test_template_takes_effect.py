@@ -186,11 +186,15 @@ def policy(deployed: Deployed) -> dict[str, Any]:
         iam.get_role_policy(RoleName=deployed.ids[role], PolicyName="read-their-data")["PolicyDocument"]
         for role in ("PlanRole", "WorkerRole", "CollectRole")
     ]
+    role, machine = deployed.ids["StateMachineRole"], deployed.ids["StateMachine"]
+    of_map = iam.get_role_policy(RoleName=role, PolicyName="distributed-map")["PolicyDocument"]["Statement"]
+    workers = machine.replace(":stateMachine:", ":execution:") + "/Workers:*"
     return {
         "PolicyName": True,
         "Roles": True,
         "PolicyDocument": {document["Statement"][0]["Resource"] for document in found}
-        == {"arn:aws:s3:::their-data/*"},
+        == {"arn:aws:s3:::their-data/*"}
+        and (of_map[0]["Resource"], of_map[2]["Resource"]) == (machine, workers),
     }
 
 

@@ -18,7 +18,9 @@ def gang(workers: int, **script: Any) -> dict[str, Any]:
 def workers_of(machine: Machine, execution: str) -> list[dict[str, Any]]:
     """The executions that a run's Distributed Map started."""
     (run,) = machine.stepfunctions.list_map_runs(executionArn=execution)["mapRuns"]
-    found: list[dict[str, Any]] = machine.stepfunctions.list_executions(mapRunArn=run["mapRunArn"])["executions"]
+    found: list[dict[str, Any]] = machine.stepfunctions.list_executions(mapRunArn=run["mapRunArn"])[
+        "executions"
+    ]
     return found
 
 
@@ -57,7 +59,9 @@ def test_a_worker_that_dies_is_started_once_more_and_its_own_execution_tells_of_
     assert len(done.called("worker 1")) == 2
     execution = machine.read(f"runs/{done.run}/errors/1.json")["execution"]
     events = machine.stepfunctions.get_execution_history(executionArn=execution)["events"]
-    deaths = [event["taskFailedEventDetails"]["error"] for event in events if "taskFailedEventDetails" in event]
+    deaths = [
+        event["taskFailedEventDetails"]["error"] for event in events if "taskFailedEventDetails" in event
+    ]
     assert deaths == ["Runtime.ExitError"] * 2
 
 

@@ -17,6 +17,8 @@ from workflows.embedded_cloud.launcher import EmbeddedCloud
 CHECKOUT = Path(__file__).resolve().parents[2]
 STACK_NAME = "lamella"
 CACHE = CHECKOUT / "build" / "embedded_cloud"
+# All workers of a gang are started by this machine's processors, and not each by one of its own.
+_START_DEADLINE_S = "600"
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -95,7 +97,7 @@ def deploy_stack(cloud: EmbeddedCloud, name: str, parameters: Mapping[str, str] 
 
 
 def local_parameters() -> dict[str, str]:
-    """The template's parameters: functions run here, under the Python that runs this.
+    """The template's parameters: functions run here, under the Python that runs this, and start one by one.
 
     Raises
     ------
@@ -108,6 +110,7 @@ def local_parameters() -> dict[str, str]:
     return {
         "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
         "Architecture": _ARCHITECTURES[machine],
+        "StartDeadline": _START_DEADLINE_S,
     }
 
 

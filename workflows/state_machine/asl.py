@@ -101,7 +101,12 @@ class DistributedMap(InlineMap):
     """
 
     def allowed_fields(self) -> list[Enum]:
-        return [*super().allowed_fields(), NewField.ItemReader, NewField.Label, NewField.ToleratedFailureCount]
+        return [
+            *super().allowed_fields(),
+            NewField.ItemReader,
+            NewField.Label,
+            NewField.ToleratedFailureCount,
+        ]
 
     def processor_config(self) -> Json:
         return {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}

@@ -152,7 +152,7 @@ def _worker(kind: str) -> Any:
                 "function.$": "$.function",
                 "error.$": "$.error",
                 "failed_at.$": "$$.State.EnteredTime",
-                # Whose history tells of the worker's earlier starts: a Distributed Map's workers have their own.
+                # Its history tells of the worker's earlier starts; a Distributed Map's workers have one each.
                 "execution.$": "$$.Execution.Id",
             },
         },
@@ -208,9 +208,7 @@ def _finish_payload(status: str) -> Json:
     return {"execution.$": "$$.Execution.Id", "run.$": "$$.Execution.Name", "status": status}
 
 
-def _invoke(
-    state_id: str, function: str, payload: Json, times_turned_away: int = 5, **fields: Any
-) -> Any:
+def _invoke(state_id: str, function: str, payload: Json, times_turned_away: int = 5, **fields: Any) -> Any:
     """A task that invokes a function and waits for its answer.
 
     Parameters

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Protocol
 
 from lamella.errors import DeadlineExceeded, GangIncomplete
 from lamella.layout import RunKeys
+from lamella.mailbox import ANSWER_S
 from lamella.plan import Assignment
 
 TURNED_AWAY = "Lambda.TooManyRequestsException"
@@ -27,27 +27,38 @@ class Marks(Protocol):
     def sizes(self, path: str = "") -> dict[str, int]: ...
 
 
-def meet(mailbox: Meeting, assignment: Assignment, bucket: Marks, keys: RunKeys) -> None:
+def meet(mailbox: Meeting, assignment: Assignment, deadline_s: float, bucket: Marks, keys: RunKeys) -> None:
     """Wait until all workers of the run are there.
+
+    Parameters
+    ----------
+    deadline_s
+        Unix time at which this worker has to have ended.
 
     Raises
     ------
     GangIncomplete
-        If they aren't by the assignment's ``start_by_s``.
+        If they aren't by the assignment's ``start_by_s``, or so that this worker can still say so.
+    DeadlineExceeded
+        If all have started, and some don't come: then it is not for want of room.
     RunAborted
         If the run was ended meanwhile.
     """
+    until_s = min(assignment.start_by_s, deadline_s - ANSWER_S)
     try:
-        mailbox.barrier(assignment.workers, assignment.start_by_s)
+        mailbox.barrier(assignment.workers, until_s)
     except DeadlineExceeded as error:
-        seconds = f"within {assignment.start_within_s:g} s"
-        raise GangIncomplete(_text(started(bucket, keys), assignment.workers, seconds, str(error))) from error
+        there = started(bucket, keys)
+        if len(there) >= assignment.workers:
+            raise
+        within_s = assignment.start_within_s - (assignment.start_by_s - until_s)
+        raise GangIncomplete(_text(there, assignment.workers, f"within {within_s:.0f} s")) from error
 
 
 def turned_away(worker: int, bucket: Marks, keys: RunKeys, workers: int) -> str:
     """Why a run failed one of whose workers Lambda would not start."""
-    when = f"when Lambda had turned worker {worker} away for some minutes"
-    return _text(started(bucket, keys), workers, when, f"worker {worker} was turned away: start the run again")
+    there = started(bucket, keys) - {worker}
+    return _text(there, workers, f"when Lambda had turned worker {worker} away for some minutes")
 
 
 def started(bucket: Marks, keys: RunKeys) -> set[int]:
@@ -56,10 +67,8 @@ def started(bucket: Marks, keys: RunKeys) -> set[int]:
     return {int(path.removeprefix(prefix)) for path in bucket.sizes(prefix)}
 
 
-def _text(there: Collection[int], workers: int, when: str, otherwise: str) -> str:
-    missing = sorted(set(range(workers)) - set(there))
-    if not missing:
-        return f"all {workers} workers had started {when}, but {otherwise}"
+def _text(there: set[int], workers: int, when: str) -> str:
+    missing = sorted(set(range(workers)) - there)
     named = ", ".join(map(str, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
     return (
         f"only {len(there)} of {workers} workers had started {when} (not {named}): the account may have been "

@@ -16,7 +16,7 @@ MAX_INLINE_WORKERS = 40
 """Iterations that an inline Map runs at a time (Step Functions developer guide, Map state in Inline mode)."""
 
 MAX_WORKERS = 1000
-"""``MaxConcurrency`` of workflows/state_machine's Distributed Map, and as much as MaxWorkers may be set to."""
+"""``MaxConcurrency`` of workflows/state_machine's Distributed Map; MaxWorkers is at most this."""
 
 MAX_SNS_WORKERS = 200
 """Filter policies that a topic may have (SNS quotas): one for each slot."""

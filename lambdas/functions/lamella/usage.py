@@ -24,7 +24,7 @@ from lamella.launch import is_distributed
 BILLED_CHUNK_BYTES = 64 * 1024
 INVOKE = "lambda.invoke"
 TRANSITION = "stepfunctions.transition"
-# Plan, Launch, a Map, Collect, Finish: the states of workflows/inference.asl.json that a good run enters once.
+# Plan, Launch, a Map, Collect, Finish: the states of inference.asl.json that a good run enters once.
 _SINGLE_STATES = 5
 
 

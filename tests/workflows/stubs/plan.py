@@ -1,5 +1,6 @@
-"""Plans three workers of the size that LAMELLA_WORKERS lists first; a script's "gang" of so many in its answer
-is for the Distributed Map.
+"""Plans three workers of the size that LAMELLA_WORKERS lists first.
+
+Where a script's answer has a "gang" of so many, they are for the Distributed Map.
 """
 
 from __future__ import annotations

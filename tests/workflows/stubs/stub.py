@@ -35,7 +35,9 @@ def act(state: str, event: dict[str, Any], default: dict[str, Any]) -> dict[str,
     """Record the call, then do as the script says."""
     run = event["run"]
     called = {"state": state, "event": event, "function": os.environ["AWS_LAMBDA_FUNCTION_NAME"]}
-    s3.put_object(Bucket=BUCKET, Key=f"calls/{run}/{state} {time.time_ns()}-{os.getpid()}", Body=json.dumps(called))
+    s3.put_object(
+        Bucket=BUCKET, Key=f"calls/{run}/{state} {time.time_ns()}-{os.getpid()}", Body=json.dumps(called)
+    )
     try:
         script = json.loads(s3.get_object(Bucket=BUCKET, Key=f"scripts/{run}.json")["Body"].read())
     except s3.exceptions.NoSuchKey:

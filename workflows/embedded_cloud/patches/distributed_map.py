@@ -206,7 +206,9 @@ def children_are_executions(_context: CloudContext) -> None:
         arn, status = self._get_param("mapRunArn"), self._get_param("statusFilter")
         if not arn:
             return original_list(self)
-        record = next((each for each in _map_runs(self.stepfunction_backend) if each.map_run_arn == arn), None)
+        record = next(
+            (each for each in _map_runs(self.stepfunction_backend) if each.map_run_arn == arn), None
+        )
         if record is None:
             raise ResourceNotFound(arn)
         found = [child for child in [*_children(record).values()] if status in {None, child.status}]

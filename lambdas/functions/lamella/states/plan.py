@@ -80,13 +80,13 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         )
         for task in tasks
     ]
-    function = sizes[plan.memory_mb]
     if dealing.numbers is not None:
         batch.reorder(dealing.numbers)
         runtime.bucket.write(keys.dealt, dealing.to_bytes())
     _write_tasks(runtime.bucket, keys, assignments, batch)
     if batch.ids is not None:
         runtime.bucket.write(keys.ids, ids_to_bytes(batch.ids), "text/plain")
+    function = sizes[plan.memory_mb]
     items: str | None = None
     if is_distributed(plan.workers):
         items = keys.items

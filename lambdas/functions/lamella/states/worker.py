@@ -91,7 +91,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     ):
         if mailbox:
             # What is read first is under way meanwhile.
-            meet(mailbox, assignment, bucket, keys)
+            meet(mailbox, assignment, deadline_s, bucket, keys)
         joined_s = time.time()
         runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
         output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
