@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from lamella.tiles import TILE_TENSORS
 from model_prep.dense import DenseWeight, band_of, encode_dense
 from model_prep.encode import EncodedLayer, encode, narrow
 from model_prep.partition import partitioner_named
-from model_prep.partition.cutting import BlocksHalo, Cutter, part_bounds
+from model_prep.partition.cutting import BlocksHalo, Cutter
 from model_prep.partition.rows_in_order import RowsInOrder
 from model_prep.tensor_file import dtype_name, write_tensors
 
@@ -125,8 +125,9 @@ def write_model(
     chosen = partitioner_named(partitioner)
     asked = _checked_workers(workers or ())
     with _replacing(out) as folder:
-        cuttings = [_Cutting.of(p) for p in sorted({*DEFAULT_WORKERS, *asked})]
-        writer = _ModelWriter(folder, chosen, cuttings, RowsInOrder(chosen))
+        cuts = sorted({*DEFAULT_WORKERS, *asked})
+        in_order = RowsInOrder(chosen, cuts, sorted(asked))
+        writer = _ModelWriter(folder, chosen, [_Cutting.of(p) for p in cuts], in_order)
         for k, layer in enumerate(source):
             writer.add(layer)
             if progress is not None:
@@ -194,26 +195,33 @@ class _ModelWriter:
             self._keep(layer, self._dense(layer))
             return
         weight = layer.weight
-        order, rows = self.rows_in_order.of(weight)
-        parts = [part_bounds(rows.starts, cutting.cutter.workers) for cutting in self.cuttings]
-        bounds = np.unique(np.concatenate([[0, layer.outputs], *parts]))
-        encoded = encode(layer, rows, order, bounds)
+        stored = self.rows_in_order.of(weight)
+        rows = stored.rows
+        encoded = encode(layer, rows, stored.order, self._tile_bounds(stored.bounds))
         starts, columns = weight.indptr.astype(np.int64), weight.indices.astype(np.int64)
         for cutting in self.cuttings:
-            cutting.cutter.add(rows.starts, rows.columns, layer.inputs, encoded.digest)
+            bounds = stored.bounds[cutting.cutter.workers]
+            cutting.cutter.add(rows.starts, rows.columns, layer.inputs, bounds, encoded.digest)
             cutting.blocks.add(starts, columns, layer.inputs)
         self._keep(layer, encoded)
 
     def _dense(self, layer: SourceLayer) -> EncodedLayer:
         """Encode and cut a dense layer: every row reads every column."""
         starts, band = np.arange(layer.outputs + 1) * layer.inputs, band_of(layer.outputs)
-        parts = [part_bounds(starts, cutting.cutter.workers, band) for cutting in self.cuttings]
-        bounds = np.unique(np.concatenate([[0, layer.outputs], *parts]))
-        encoded = encode_dense(layer, self.rows_in_order.of_dense(starts, band), bounds)
+        positions, parts = self.rows_in_order.of_dense(starts, band)
+        encoded = encode_dense(layer, positions, self._tile_bounds(parts))
         for cutting in self.cuttings:
-            cutting.cutter.add(starts, None, layer.inputs, encoded.digest, band)
+            bounds = parts[cutting.cutter.workers]
+            cutting.cutter.add(starts, None, layer.inputs, bounds, encoded.digest)
             cutting.blocks.add(starts, None, layer.inputs, band)
         return encoded
+
+    def _tile_bounds(self, bounds: Mapping[int, NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Where tiles begin: at the bounds of every cut."""
+        found: NDArray[np.int64] = np.unique(
+            np.concatenate([bounds[cutting.cutter.workers] for cutting in self.cuttings])
+        )
+        return found
 
     def _keep(self, layer: SourceLayer, encoded: EncodedLayer) -> None:
         size = sum(map(len, encoded.tiles))
