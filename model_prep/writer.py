@@ -52,6 +52,8 @@ class CutReport:
         Links between different workers, over all layers.
     largest_share
         Weights of the worker that has most, over the mean.
+    balance
+        Weights of the largest part of a layer over the mean of its parts, in the worst layer.
     saved
         Share of the halo rows of contiguous blocks that this cut does without.
     bytes
@@ -62,6 +64,7 @@ class CutReport:
     halo_rows: int
     pairs: int
     largest_share: float
+    balance: float
     saved: float
     bytes: int
 
@@ -108,9 +111,10 @@ def write_model(
     out
         Its directory: made, or replaced if it holds a prepared model and nothing else.
     workers
-        Numbers of workers to make cuts for, beside 2, 4, 8, ... 64 as far as every layer has as many rows.
+        Numbers of workers to order rows and make cuts for. There are cuts for 2, 4, 8, ... 64 beside, as far
+        as every layer has as many rows, of the same order; it is made for those if none is named.
     partitioner
-        ``overlap``, ``blocks`` or ``random``.
+        ``overlap``, ``hypergraph``, ``blocks`` or ``random``.
     progress
         Called with (layers done, layers).
 
@@ -119,7 +123,7 @@ def write_model(
     ModelError
         If the source can't be read, or ``out`` holds something else.
     PlanError
-        If there is no such partitioner, or a cut that is asked for can't be made.
+        If there is no such partitioner here, or a cut that is asked for can't be made.
     """
     began = time.perf_counter()
     chosen = partitioner_named(partitioner)
@@ -306,7 +310,13 @@ class _ModelWriter:
         blocks = cutting.blocks.rows
         saved = 1 - cutter.halo_rows / blocks if blocks else 0.0
         return path, CutReport(
-            cutter.workers, cutter.halo_rows, cutter.pairs, cutter.largest_share, saved, stored.bytes
+            workers=cutter.workers,
+            halo_rows=cutter.halo_rows,
+            pairs=cutter.pairs,
+            largest_share=cutter.largest_share,
+            balance=cutter.balance,
+            saved=saved,
+            bytes=stored.bytes,
         )
 
 

@@ -1,4 +1,4 @@
-"""Where a layer's rows, in their stored order, are cut into contiguous parts: evenly, or where it costs least.
+"""Where a layer's rows, in their stored order, are cut into parts: evenly, or where it costs least.
 
 Even parts may cut through rows that read the same columns, and both sides then need all of those. Within the
 balance that is allowed there is room to move each bound: the bounds that cost fewest columns, over all parts
@@ -111,7 +111,7 @@ class Runs:
 
     def cut_by(self, bounds: NDArray[np.int64]) -> bool:
         """Whether any of the bounds separates rows that read the same columns."""
-        return not bool(np.isin(bounds, self.firsts).all())
+        return bool((self.firsts[np.searchsorted(self.firsts, bounds)] != bounds).any())
 
 
 def cheapest_bounds(
@@ -122,8 +122,9 @@ def cheapest_bounds(
 ) -> NDArray[np.int64]:
     """The bounds whose parts need fewest columns of others, within the balance.
 
-    Even ones, unless those cut rows apart that read the same columns. No part weighs more than `BALANCE` of the mean, or than the heaviest of even parts if whole rows allow
-    no better. Of equally cheap bounds those nearest to even ones.
+    Even ones, unless those cut rows apart that read the same columns. No part weighs more than `BALANCE` of
+    the mean, or than the heaviest of even parts if whole rows allow no better. Of equally cheap bounds those
+    nearest to even ones.
 
     Parameters
     ----------
@@ -195,7 +196,8 @@ def _candidates(
     places = np.zeros((parts + 1, longest), np.int64)
     places[-1] = rows
     for step, choice in enumerate(found, 1):
-        places[step] = np.pad(choice, (0, longest - len(choice)), mode="edge")
+        places[step] = choice[-1]
+        places[step, : len(choice)] = choice
     return places
 
 
@@ -207,9 +209,7 @@ def _spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return chosen
 
 
-def _needed(
-    runs: Runs, places: NDArray[np.int64], owned: NDArray[np.int64] | None
-) -> NDArray[np.float64]:
+def _needed(runs: Runs, places: NDArray[np.int64], owned: NDArray[np.int64] | None) -> NDArray[np.float64]:
     """Columns that each part needs of others, for every choice of its two bounds.
 
     Returns
@@ -219,7 +219,7 @@ def _needed(
     parts, count = len(places) - 1, places.shape[1]
     run_of, columns, share = _sampled(runs)
     begins, ends = runs.firsts[run_of], runs.firsts[run_of + 1]
-    # The end of the run before that read the same column: a part that begins behind it counts the column here.
+    # The end of the run before that read the same column: parts that begin behind it count the column here.
     by_column = np.argsort(columns, kind="stable")
     same = columns[by_column][1:] == columns[by_column][:-1]
     before = np.zeros(len(columns), np.int64)

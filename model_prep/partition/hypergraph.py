@@ -106,8 +106,8 @@ def hypergraph_parts(weight: Weight, workers: int) -> NDArray[np.int64]:
         import kahypar
     except ImportError as error:
         raise PlanError(
-            "the partitioner hypergraph needs KaHyPar, which is not installed: pip install 'lamella[hypergraph]'"
-            " (Linux x86_64), or take overlap"
+            "the partitioner hypergraph needs KaHyPar, which is not installed: install the extra "
+            "'hypergraph', or take overlap"
         ) from error
     by_column = weight.tocsc()
     joined = by_column[:, np.flatnonzero(np.diff(by_column.indptr) > 1)]
@@ -131,7 +131,8 @@ def hypergraph_parts(weight: Weight, workers: int) -> NDArray[np.int64]:
         joined.indices.tolist(),
         workers,
         [1] * columns,
-        np.diff(weight.indptr).tolist(),
+        # A vertex without any weight is refused.
+        np.maximum(np.diff(weight.indptr), 1).tolist(),
     )
     kahypar.partition(hypergraph, context)
     return np.array([hypergraph.blockID(row) for row in range(rows)], np.int64)

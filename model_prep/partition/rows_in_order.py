@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_prep.encode import Rows, stored_rows
-from model_prep.partition.alignment import levels_for, place
+from model_prep.partition.alignment import place
 from model_prep.partition.bounds import Runs, cheapest_bounds, part_bounds, row_keys
 
 if TYPE_CHECKING:

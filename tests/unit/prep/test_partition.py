@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from collections.abc import Sequence
 from functools import cache
@@ -15,10 +16,11 @@ from scipy import sparse
 
 from lamella.errors import PlanError
 from model_prep.partition import PARTITIONERS, partitioner_named
-from model_prep.partition.alignment import best_places, place
+from model_prep.partition.alignment import best_places, levels_for, place
 from model_prep.partition.baselines import blocks_order, random_order
 from model_prep.partition.bounds import part_bounds
 from model_prep.partition.cutting import BlocksHalo, Cutter
+from model_prep.partition.hypergraph import hypergraph_parts
 from model_prep.partition.overlap import overlap_order
 from model_prep.partition.rows_in_order import RowsInOrder
 from model_prep.radixnet import RadixNet
@@ -47,7 +49,7 @@ def halo_rows(source: Source, partitioner: str, workers: int, named: Sequence[in
 
 
 class TestOrders:
-    @pytest.mark.parametrize("name", sorted(PARTITIONERS))
+    @pytest.mark.parametrize("name", ["overlap", "blocks", "random"])
     @pytest.mark.parametrize("shape", [(1, 1), (7, 3), (40, 60)])
     def test_every_row_once_and_the_same_again(self, name: str, shape: tuple[int, int]) -> None:
         weight = random_source((shape[1], shape[0])).layer(0).weight
@@ -142,13 +144,18 @@ class TestOfficialNetwork:
             )
         assert counted.rows == 852_992
 
-    @pytest.mark.parametrize(("workers", "most"), [(8, 110_000), (64, 240_000)])
-    def test_halo_of_overlap(self, workers: int, most: int) -> None:
+    # KaHyPar's, aligned by the same means: python -m benchmarks.partition.
+    @pytest.mark.parametrize(("workers", "kahypar"), [(8, 106_926), (62, 316_623), (64, 220_533)])
+    def test_halo_of_overlap_where_it_is_asked_for(self, workers: int, kahypar: int) -> None:
+        assert halo_rows(official(), "overlap", workers, [workers]) <= 1.02 * kahypar
+
+    @pytest.mark.parametrize(("workers", "most"), [(8, 108_000), (64, 240_000)])
+    def test_halo_of_overlap_where_all_share_an_order(self, workers: int, most: int) -> None:
         assert halo_rows(official(), "overlap", workers) <= most
 
     def test_what_a_cut_reports_is_what_is_sent(self) -> None:
         short = RadixNet(1024, 14).source()
-        for name in PARTITIONERS:
+        for name in ("overlap", "blocks", "random"):
             cutter, rows_in_order = Cutter(8), RowsInOrder(PARTITIONERS[name], [8])
             for layer in short:
                 stored = rows_in_order.of(layer.weight)
@@ -160,7 +167,7 @@ class TestOfficialNetwork:
 class TestAlignment:
     def test_parts_are_put_where_they_share_most(self) -> None:
         shared = np.array([[1, 9, 0], [0, 3, 4], [5, 5, 5]])
-        assert best_places(shared).tolist() == [2, 0, 1]
+        assert best_places(shared) == [2, 0, 1]
 
     def test_shuffled_blocks_are_put_back(self) -> None:
         # Each block of eight rows reads the same block of columns; blocks come in another order.
@@ -175,6 +182,7 @@ class TestAlignment:
         # A block that the eight hold goes where it belongs within them, and eights stay together.
         assert (shuffled[eights_first] == np.arange(64)).sum() >= 8
         assert all(len({block // 8 for block in eights_first[i : i + 8]}) == 1 for i in range(0, 64, 8))
+
 
 class TestCuts:
     @pytest.fixture(params=["overlap", "blocks", "random"])
@@ -223,6 +231,52 @@ class TestCuts:
         for k in range(3):
             loads = [b - a for a, b in (cut.entries(k, w) for w in range(8))]
             assert max(loads) <= 1.05 * sum(loads) / 8
+
+
+class TestHypergraph:
+    def test_a_model_is_cut_as_kahypar_says(self, tmp_path: Path) -> None:
+        pytest.importorskip("kahypar", reason="KaHyPar is not installed (the extra hypergraph)")
+        source = RadixNet(64, 8).source()
+        report = write_model(source, tmp_path / "m", workers=[4], partitioner="hypergraph")
+        cut = next(cut for cut in report.cuts if cut.workers == 4)
+        assert cut.halo_rows == halo_rows(source, "hypergraph", 4, [4])
+        assert cut.balance <= 1.05
+        assert cut.saved > 0.3
+        model = PreparedModel(tmp_path / "m")
+        layers = model.layers()
+        for k, layer in enumerate(source):
+            part = hypergraph_parts(layer.weight, 4)
+            owned = [layers[k].order[slice(*model.cut(4).rows(k, w))].tolist() for w in range(4)]
+            theirs = [np.flatnonzero(part == w).tolist() for w in range(4)]
+            assert sorted(sorted(rows) for rows in owned) == sorted(theirs)
+
+    def test_it_is_for_one_number_of_workers(self, tmp_path: Path) -> None:
+        with pytest.raises(PlanError, match="give --workers once"):
+            write_model(RadixNet(64, 2).source(), tmp_path, workers=[2, 4], partitioner="hypergraph")
+
+    def test_without_kahypar_one_line_says_what_to_do(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "kahypar", None)
+        with pytest.raises(PlanError, match="install the extra 'hypergraph', or take overlap"):
+            write_model(RadixNet(64, 2).source(), tmp_path / "m", partitioner="hypergraph")
+        assert not (tmp_path / "m").exists()
+
+
+class TestLevels:
+    def test_they_are_the_named_and_their_halves(self) -> None:
+        assert levels_for([]) == (8, 16, 32, 64)
+        assert levels_for([62]) == (62,)
+        assert levels_for([16, 4]) == (4, 16, 32, 64)
+        assert levels_for([5000]) == (8, 16, 32, 64)
+
+    def test_very_wide_layers_are_placed_by_some_of_their_columns(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        exact = halo_rows(RadixNet(1024, 20).source(), "overlap", 8, [8])
+        monkeypatch.setattr("model_prep.partition.alignment.MAX_CELLS", 64 * 200)
+        sampled = halo_rows(RadixNet(1024, 20).source(), "overlap", 8, [8])
+        assert exact < sampled < 1.1 * exact
 
 
 class TestNames:
