@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.errors import ModelError, PlanError
-from lamella.files import Directory
+from lamella.errors import PlanError
 from lamella.kernel.curves import activate
-from lamella.manifest import MANIFEST, Dense, Layer, Manifest, StoredFile, Table, Tensor, read_manifest
+from lamella.manifest import MANIFEST, Dense, Layer, Manifest, StoredFile, Table, Tensor
 from lamella.tiles import TILE_TENSORS
 from model_prep.dense import DenseWeight, band_of, encode_dense
 from model_prep.encode import EncodedLayer, encode, narrow
 from model_prep.partition import partitioner_named
 from model_prep.partition.cutting import BlocksHalo, Cutter
 from model_prep.partition.rows_in_order import RowsInOrder
+from model_prep.replacing import replacing
+from model_prep.report import CutReport, PrepReport
 from model_prep.tensor_file import dtype_name, write_tensors
 
 if TYPE_CHECKING:
@@ -38,60 +36,6 @@ DEFAULT_WORKERS = (2, 4, 8, 16, 32, 64)
 FILE_BYTES = 8 * 2**20
 TILES = "tiles.safetensors"
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class CutReport:
-    """What one cut costs.
-
-    Attributes
-    ----------
-    halo_rows
-        Rows that workers need of each other, over all layers.
-    pairs
-        Links between different workers, over all layers.
-    largest_share
-        Weights of the worker that has most, over the mean.
-    balance
-        Weights of the largest part of a layer over the mean of its parts, in the worst layer.
-    saved
-        Share of the halo rows of contiguous blocks that this cut does without.
-    bytes
-        Its file.
-    """
-
-    workers: int
-    halo_rows: int
-    pairs: int
-    largest_share: float
-    balance: float
-    saved: float
-    bytes: int
-
-
-@dataclass(frozen=True)
-class PrepReport:
-    """What was written.
-
-    Attributes
-    ----------
-    weights
-        Stored weights of all layers.
-    bytes
-        All files, the manifest included.
-    seconds
-        Wall-clock time it took.
-    """
-
-    source: str
-    partitioner: str
-    layers: int
-    features: int
-    outputs: int
-    weights: int
-    bytes: int
-    cuts: tuple[CutReport, ...]
-    seconds: float
 
 
 def write_model(
@@ -128,7 +72,7 @@ def write_model(
     began = time.perf_counter()
     chosen = partitioner_named(partitioner)
     asked = _checked_workers(workers or ())
-    with _replacing(out) as folder:
+    with replacing(out) as folder:
         cuts = sorted({*DEFAULT_WORKERS, *asked})
         in_order = RowsInOrder(chosen, cuts, sorted(asked))
         writer = _ModelWriter(folder, chosen, [_Cutting.of(p) for p in cuts], in_order)
@@ -386,54 +330,3 @@ def maps_zeros_to_zeros(layer: SourceLayer) -> bool:
     if layer.hi is not None:
         y = np.minimum(y, layer.hi)
     return not y.any()
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of ``out`` once it is complete."""
-    out = out.expanduser().resolve()
-    _check_replaceable(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        fresh = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
-        fresh.mkdir()
-    except OSError as error:
-        raise ModelError(f"can't write to {out}: {error.strerror}") from error
-    old = fresh.with_name(fresh.name + ".old")
-    try:
-        yield fresh
-        _check_replaceable(out)
-        if out.exists():
-            out.rename(old)
-        try:
-            fresh.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise ModelError(f"can't write to {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _check_replaceable(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ModelError(f"{out} is a file: choose a folder for the model")
-    held = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
-    if not held:
-        return
-    if MANIFEST not in held:
-        raise ModelError(f"{out} is not empty and not a prepared model: choose another folder")
-    try:
-        known = {MANIFEST, *read_manifest(Directory(out)).files}
-    except ModelError as error:
-        raise ModelError(f"{out} is not empty and not a prepared model: choose another folder") from error
-    if held - known:
-        raise ModelError(
-            f"{out} holds {min(held - known)}, which is no part of the prepared model there: "
-            "move it, or choose another folder"
-        )
