@@ -1,7 +1,7 @@
 """Partitioners, by halo rows and seconds: ``python -m benchmarks.partition [--workers P]... [--quick]``.
 
 ``overlap`` orders the rows for one number of workers, as ``lamella prep --workers P`` does;
-``overlap, shared`` is one order for all of them, as without ``--workers``; KaHyPar (``hypergraph``) partitions
+``overlap, shared`` is one order for all, as without ``--workers``; ``hypergraph``, KaHyPar, partitions
 every layer for each number; all but blocks and random are aligned from layer to layer in the same way.
 Balance is that of the worst layer. Each network and partitioner has a process of its own, whose peak memory
 is what the kernel counted.
