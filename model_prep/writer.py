@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.errors import ModelError, PlanError
-from lamella.files import Directory
+from lamella.errors import PlanError
 from lamella.kernel.curves import activate
-from lamella.manifest import MANIFEST, Dense, Layer, Manifest, StoredFile, Table, Tensor, read_manifest
+from lamella.manifest import MANIFEST, Dense, Layer, Manifest, StoredFile, Table, Tensor
 from lamella.tiles import TILE_TENSORS
 from model_prep.dense import DenseWeight, band_of, encode_dense
 from model_prep.encode import EncodedLayer, encode, narrow
 from model_prep.partition import partitioner_named
-from model_prep.partition.cutting import BlocksHalo, Cutter, part_bounds
+from model_prep.partition.cutting import BlocksHalo, Cutter
 from model_prep.partition.rows_in_order import RowsInOrder
+from model_prep.replacing import replacing
+from model_prep.report import CutReport, PrepReport
 from model_prep.tensor_file import dtype_name, write_tensors
 
 if TYPE_CHECKING:
@@ -38,57 +36,6 @@ DEFAULT_WORKERS = (2, 4, 8, 16, 32, 64)
 FILE_BYTES = 8 * 2**20
 TILES = "tiles.safetensors"
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class CutReport:
-    """What one cut costs.
-
-    Attributes
-    ----------
-    halo_rows
-        Rows that workers need of each other, over all layers.
-    pairs
-        Links between different workers, over all layers.
-    largest_share
-        Weights of the worker that has most, over the mean.
-    saved
-        Share of the halo rows of contiguous blocks that this cut does without.
-    bytes
-        Its file.
-    """
-
-    workers: int
-    halo_rows: int
-    pairs: int
-    largest_share: float
-    saved: float
-    bytes: int
-
-
-@dataclass(frozen=True)
-class PrepReport:
-    """What was written.
-
-    Attributes
-    ----------
-    weights
-        Stored weights of all layers.
-    bytes
-        All files, the manifest included.
-    seconds
-        Wall-clock time it took.
-    """
-
-    source: str
-    partitioner: str
-    layers: int
-    features: int
-    outputs: int
-    weights: int
-    bytes: int
-    cuts: tuple[CutReport, ...]
-    seconds: float
 
 
 def write_model(
@@ -108,9 +55,10 @@ def write_model(
     out
         Its directory: made, or replaced if it holds a prepared model and nothing else.
     workers
-        Numbers of workers to make cuts for, beside 2, 4, 8, ... 64 as far as every layer has as many rows.
+        Numbers of workers to order rows and make cuts for. There are cuts for 2, 4, 8, ... 64 beside, as far
+        as every layer has as many rows, of the same order; it is made for those if none is named.
     partitioner
-        ``overlap``, ``blocks`` or ``random``.
+        ``overlap``, ``hypergraph``, ``blocks`` or ``random``.
     progress
         Called with (layers done, layers).
 
@@ -119,14 +67,15 @@ def write_model(
     ModelError
         If the source can't be read, or ``out`` holds something else.
     PlanError
-        If there is no such partitioner, or a cut that is asked for can't be made.
+        If there is no such partitioner here, or a cut that is asked for can't be made.
     """
     began = time.perf_counter()
     chosen = partitioner_named(partitioner)
     asked = _checked_workers(workers or ())
-    with _replacing(out) as folder:
-        cuttings = [_Cutting.of(p) for p in sorted({*DEFAULT_WORKERS, *asked})]
-        writer = _ModelWriter(folder, chosen, cuttings, RowsInOrder(chosen))
+    with replacing(out) as folder:
+        cuts = sorted({*DEFAULT_WORKERS, *asked})
+        in_order = RowsInOrder(chosen, cuts, sorted(asked))
+        writer = _ModelWriter(folder, chosen, [_Cutting.of(p) for p in cuts], in_order)
         for k, layer in enumerate(source):
             writer.add(layer)
             if progress is not None:
@@ -194,26 +143,33 @@ class _ModelWriter:
             self._keep(layer, self._dense(layer))
             return
         weight = layer.weight
-        order, rows = self.rows_in_order.of(weight)
-        parts = [part_bounds(rows.starts, cutting.cutter.workers) for cutting in self.cuttings]
-        bounds = np.unique(np.concatenate([[0, layer.outputs], *parts]))
-        encoded = encode(layer, rows, order, bounds)
+        stored = self.rows_in_order.of(weight)
+        rows = stored.rows
+        encoded = encode(layer, rows, stored.order, self._tile_bounds(stored.bounds))
         starts, columns = weight.indptr.astype(np.int64), weight.indices.astype(np.int64)
         for cutting in self.cuttings:
-            cutting.cutter.add(rows.starts, rows.columns, layer.inputs, encoded.digest)
+            bounds = stored.bounds[cutting.cutter.workers]
+            cutting.cutter.add(rows.starts, rows.columns, layer.inputs, bounds, encoded.digest)
             cutting.blocks.add(starts, columns, layer.inputs)
         self._keep(layer, encoded)
 
     def _dense(self, layer: SourceLayer) -> EncodedLayer:
         """Encode and cut a dense layer: every row reads every column."""
         starts, band = np.arange(layer.outputs + 1) * layer.inputs, band_of(layer.outputs)
-        parts = [part_bounds(starts, cutting.cutter.workers, band) for cutting in self.cuttings]
-        bounds = np.unique(np.concatenate([[0, layer.outputs], *parts]))
-        encoded = encode_dense(layer, self.rows_in_order.of_dense(starts, band), bounds)
+        positions, parts = self.rows_in_order.of_dense(starts, band)
+        encoded = encode_dense(layer, positions, self._tile_bounds(parts))
         for cutting in self.cuttings:
-            cutting.cutter.add(starts, None, layer.inputs, encoded.digest, band)
+            bounds = parts[cutting.cutter.workers]
+            cutting.cutter.add(starts, None, layer.inputs, bounds, encoded.digest)
             cutting.blocks.add(starts, None, layer.inputs, band)
         return encoded
+
+    def _tile_bounds(self, bounds: Mapping[int, NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Where tiles begin: at the bounds of every cut."""
+        found: NDArray[np.int64] = np.unique(
+            np.concatenate([bounds[cutting.cutter.workers] for cutting in self.cuttings])
+        )
+        return found
 
     def _keep(self, layer: SourceLayer, encoded: EncodedLayer) -> None:
         size = sum(map(len, encoded.tiles))
@@ -298,7 +254,13 @@ class _ModelWriter:
         blocks = cutting.blocks.rows
         saved = 1 - cutter.halo_rows / blocks if blocks else 0.0
         return path, CutReport(
-            cutter.workers, cutter.halo_rows, cutter.pairs, cutter.largest_share, saved, stored.bytes
+            workers=cutter.workers,
+            halo_rows=cutter.halo_rows,
+            pairs=cutter.pairs,
+            largest_share=cutter.largest_share,
+            balance=cutter.balance,
+            saved=saved,
+            bytes=stored.bytes,
         )
 
 
@@ -368,54 +330,3 @@ def maps_zeros_to_zeros(layer: SourceLayer) -> bool:
     if layer.hi is not None:
         y = np.minimum(y, layer.hi)
     return not y.any()
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of ``out`` once it is complete."""
-    out = out.expanduser().resolve()
-    _check_replaceable(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        fresh = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
-        fresh.mkdir()
-    except OSError as error:
-        raise ModelError(f"can't write to {out}: {error.strerror}") from error
-    old = fresh.with_name(fresh.name + ".old")
-    try:
-        yield fresh
-        _check_replaceable(out)
-        if out.exists():
-            out.rename(old)
-        try:
-            fresh.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise ModelError(f"can't write to {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _check_replaceable(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ModelError(f"{out} is a file: choose a folder for the model")
-    held = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
-    if not held:
-        return
-    if MANIFEST not in held:
-        raise ModelError(f"{out} is not empty and not a prepared model: choose another folder")
-    try:
-        known = {MANIFEST, *read_manifest(Directory(out)).files}
-    except ModelError as error:
-        raise ModelError(f"{out} is not empty and not a prepared model: choose another folder") from error
-    if held - known:
-        raise ModelError(
-            f"{out} holds {min(held - known)}, which is no part of the prepared model there: "
-            "move it, or choose another folder"
-        )

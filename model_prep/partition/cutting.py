@@ -10,43 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_prep.encode import narrow
+from model_prep.partition.bounds import part_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def part_bounds(starts: NDArray[np.int64], parts: int, band: int = 1) -> NDArray[np.int64]:
-    """Split rows into contiguous parts of as equal weight as whole rows, or whole bands of rows, allow.
-
-    Parameters
-    ----------
-    starts : (rows + 1,)
-        Where each row's entries begin; a row without entries counts for little, not for nothing.
-    parts
-        How many; none is empty if there are as many rows, or bands.
-
-    Returns
-    -------
-    (parts + 1,) bounds
-    """
-    rows = len(starts) - 1
-    if band > 1:
-        firsts = np.append(np.arange(0, rows, band), rows)
-        among_bands: NDArray[np.int64] = firsts[part_bounds(starts[firsts], parts)]
-        return among_bands
-    # Entries weigh so much more that empty rows only break ties.
-    load = starts * (rows + 1) + np.arange(rows + 1)
-    ideal = load[-1] * (np.arange(1, parts) / parts)
-    above = np.searchsorted(load, ideal)
-    below = np.maximum(above - 1, 0)
-    nearest = np.where(ideal - load[below] < load[above] - ideal, below, above)
-    bounds = np.concatenate([[0], nearest, [rows]])
-    if rows < parts:
-        return np.maximum.accumulate(bounds)
-    steps = np.arange(parts + 1)
-    bounds = np.maximum.accumulate(np.maximum(bounds, steps) - steps) + steps
-    spread: NDArray[np.int64] = np.minimum(bounds, rows - parts + steps)
-    return spread
 
 
 def needed_columns(
@@ -79,11 +46,14 @@ class Cutter:
         Rows sent so far between different workers.
     pairs
         Links so far between different workers.
+    balance
+        Weights of the largest part of a layer over the mean of its parts: of the worst layer so far.
     """
 
     workers: int
     halo_rows: int = 0
     pairs: int = 0
+    balance: float = 1.0
     _row_bounds: list[NDArray[np.int64]] = field(default_factory=list)
     _entry_bounds: list[NDArray[np.int64]] = field(default_factory=list)
     _digests: list[bytes] = field(default_factory=list)
@@ -96,8 +66,8 @@ class Cutter:
         starts: NDArray[np.int64],
         columns: NDArray[np.int64] | None,
         width: int,
+        bounds: NDArray[np.int64],
         digest: Callable[[int, int], bytes],
-        band: int = 1,
     ) -> None:
         """Cut the next layer.
 
@@ -108,13 +78,12 @@ class Cutter:
             dense layer.
         width
             How many columns there are.
+        bounds : (workers + 1,)
+            Where its parts begin.
         digest
             Gives the sha256 of the rows ``[start, stop)``.
-        band
-            Rows that must stay together.
         """
         layer = len(self._row_bounds)
-        bounds = part_bounds(starts, self.workers, band)
         needed = needed_columns(starts, columns, bounds, width)
         if layer:
             self._connect(layer, needed)
@@ -122,6 +91,9 @@ class Cutter:
             self._keep_links([(0, worker, worker) for worker in range(self.workers)], needed)
         self._row_bounds.append(bounds)
         self._entry_bounds.append(starts[bounds])
+        load = np.diff(starts[bounds])
+        if load.any():
+            self.balance = max(self.balance, float(load.max() / load.mean()))
         self._digests.extend(digest(int(a), int(b)) for a, b in pairwise(bounds))
 
     def _connect(self, layer: int, needed: list[NDArray[Any]]) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from model_prep.partition.bounds import row_keys
+
 if TYPE_CHECKING:
     from model_prep.source import Weight
 
@@ -29,14 +31,8 @@ def overlap_order(weight: Weight, layer: int) -> NDArray[np.int64]:  # noqa: ARG
 
 
 def _distinct_rows(weight: Weight) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first row of each pattern, and the pattern of each row.
-
-    Patterns are told apart by sums of random 64-bit numbers; two that collide are only stored side by side.
-    """
-    tokens = np.random.default_rng(0).integers(0, 2**64, weight.shape[1], dtype=np.uint64)
-    sums = np.zeros(weight.nnz + 1, np.uint64)
-    np.cumsum(tokens[weight.indices], out=sums[1:])
-    keys = sums[weight.indptr[1:]] - sums[weight.indptr[:-1]]
+    """The first row of each pattern, and the pattern of each row."""
+    keys = row_keys(weight.indptr, weight.indices, weight.shape[1])
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     return first, group
 

@@ -35,11 +35,12 @@ def prep(
     workers: Annotated[
         list[int] | None,
         typer.Option(
-            metavar="P", help="Cut for P workers as well; may be repeated. 2, 4, 8 ... 64 are always made."
+            metavar="P",
+            help="Order and cut rows for P workers; may be repeated. 2, 4, 8 ... 64 are cut for anyway.",
         ),
     ] = None,
     partitioner: Annotated[
-        str, typer.Option(help="Who owns which row: overlap, blocks, random.")
+        str, typer.Option(help="Who owns which row: overlap, hypergraph, blocks, random.")
     ] = "overlap",
     bias: Annotated[float | None, typer.Option(help="Bias of every layer, instead of the source's.")] = None,
     activation: Annotated[
@@ -65,7 +66,8 @@ def prep(
     with layer_bar(output, "preparing") as layers_done:
         report = write_model(opened, out, workers=workers, partitioner=partitioner, progress=layers_done)
     data = asdict(report) | {"out": str(out)}
-    output.result(data, *tables.prep_table(data, data["cuts"], str(out)))
+    head, cuts, note = tables.prep_table(data, data["cuts"], str(out))
+    output.result(data | {"note": note or None}, head, cuts, *([note] if note else []))
 
 
 @contextmanager

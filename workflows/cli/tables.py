@@ -12,6 +12,8 @@ from rich.text import Text
 
 from lamella.history import PastRun
 
+# Of the halo rows of contiguous blocks: a cut that saves less is said to.
+LEAST_SAVED = 0.1
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -106,8 +108,26 @@ def usage_table(usage: Mapping[str, Mapping[str, float]]) -> Table:
     return table
 
 
-def prep_table(report: Mapping[str, Any], cuts: Sequence[Mapping[str, Any]], out: str) -> tuple[Table, Table]:
-    """What ``lamella prep`` wrote, and how well it cut."""
+def little_saved(cuts: Sequence[Mapping[str, Any]]) -> str:
+    """Which cuts save too little to be worth their messages, and what to do; nothing if none."""
+    poor = [f"{cut['workers']:,}" for cut in cuts if cut["halo_rows"] and cut["saved"] < LEAST_SAVED]
+    if not poor:
+        return ""
+    which = (
+        f"the cut for {poor[0]} workers saves"
+        if len(poor) == 1
+        else f"cuts for {', '.join(poor)} workers save"
+    )
+    return (
+        f"{which} less than {LEAST_SAVED:.0%} of the halo rows of contiguous blocks: where a worker can hold "
+        "the model, the strategies samples and serial send none"
+    )
+
+
+def prep_table(
+    report: Mapping[str, Any], cuts: Sequence[Mapping[str, Any]], out: str
+) -> tuple[Table, Table, str]:
+    """What ``lamella prep`` wrote, how well it cut, and where that is not well."""
     head = pairs(
         f"model {out}",
         [
@@ -118,7 +138,7 @@ def prep_table(report: Mapping[str, Any], cuts: Sequence[Mapping[str, Any]], out
         ],
     )
     table = Table(box=None, header_style="dim")
-    for name in ("workers", "halo rows", "links", "largest / mean weights", "saved on blocks"):
+    for name in ("workers", "halo rows", "pairs", "largest worker / mean", "in a layer", "saved on blocks"):
         table.add_column(name, justify="right")
     for cut in cuts:
         table.add_row(
@@ -126,9 +146,10 @@ def prep_table(report: Mapping[str, Any], cuts: Sequence[Mapping[str, Any]], out
             f"{cut['halo_rows']:,}",
             f"{cut['pairs']:,}",
             f"{cut['largest_share']:.3f}",
+            f"{cut['balance']:.3f}",
             f"{cut['saved']:.0%}",
         )
-    return head, table
+    return head, table, little_saved(cuts)
 
 
 def sparkline(values: Sequence[float], width: int = 60) -> str:

@@ -52,6 +52,23 @@ class TestPrep:
         assert "halo rows" in result.stdout
         assert result.exit_code == 0
 
+    @pytest.mark.parametrize(
+        ("network", "says"), [("alive:64x3", True), ("radixnet:1024x3", False), ("alive:64x1", False)]
+    )
+    def test_cuts_that_save_little_are_named(
+        self, lamella: Lamella, tmp_path: Path, network: str, says: bool
+    ) -> None:
+        shown = lamella("prep", network, "--out", tmp_path / "m").stdout
+        note = json.loads(lamella("prep", network, "--out", tmp_path / "m", "--json").stdout)["note"]
+        assert ("save less than 10% of the halo rows" in shown) == says
+        assert (note is not None and note in shown) == says
+
+    def test_a_single_poor_cut_is_named_alone(self) -> None:
+        cut = {"workers": 4, "halo_rows": 10, "saved": 0.5}
+        assert tables.little_saved([cut, {"workers": 8, "halo_rows": 100, "saved": 0.1}]) == ""
+        poor = tables.little_saved([cut, {"workers": 8, "halo_rows": 100, "saved": 0.09}])
+        assert poor.startswith("the cut for 8 workers saves less than 10%")
+
     def test_bounds_reach_the_model(self, lamella: Lamella, tmp_path: Path) -> None:
         options = ("--hi", "none", "--lo", "-1.5", "--bias", "0.25", "--activation", "identity")
         assert lamella("prep", "radixnet:1024x1", "--out", tmp_path / "m", *options).exit_code == 0

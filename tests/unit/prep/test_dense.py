@@ -23,7 +23,7 @@ from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
 from model_prep.dense import DenseWeight, band_of, banded, narrowed
-from model_prep.partition.cutting import part_bounds
+from model_prep.partition.bounds import part_bounds
 from model_prep.readers import open_source
 from model_prep.source import Source, source_layer
 from model_prep.writer import maps_zeros_to_zeros, write_model
