@@ -35,7 +35,7 @@ from lamella.memory import weight_memory
 from lamella.plan import Plan
 from lamella.runtime import peak_memory_bytes
 from lamella.states.collect import source_rows
-from lamella.strategies.serial import serial
+from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
 from model_prep.readers import open_source
@@ -56,7 +56,7 @@ def alone(model: Path, batch: Path, samples: int, answer: Connection) -> None:
     images = read_batch(batch.read_bytes(), batch.name, manifest.features, samples)
     inputs = images.block(None, (0, samples))
     del images
-    (task,) = serial(manifest, None, Plan("serial", "none", 1, MEMORY_MB, samples))
+    (task,) = tasks_of(manifest, None, Plan("serial", "none", 1, MEMORY_MB, samples))
     room = weight_memory(task, manifest, MEMORY_MB)
     rounds = []
     for _ in range(ROUNDS):

@@ -31,7 +31,7 @@ from lamella.manifest import Manifest, read_manifest
 from lamella.memory import LEAST_WINDOW_BYTES, stored_bytes
 from lamella.plan import Plan, Task
 from lamella.states.collect import source_rows
-from lamella.strategies.serial import serial
+from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import TileMap, read_tiles
 from lamella.weights import StoredPart
@@ -84,7 +84,7 @@ def measure(network: str, samples: int, rounds: int, output: Output) -> dict[str
         batch = benchmark_samples(manifest.features, folder, samples)
         data = batch.path.read_bytes()
         inputs = read_batch(data, batch.path.name, manifest.features, samples).block(None, (0, samples))
-        (task,) = serial(manifest, None, Plan("serial", "none", 1, 0, samples))
+        (task,) = tasks_of(manifest, None, Plan("serial", "none", 1, 0, samples))
         with WeightStream(files, manifest, tiles, task.parts) as weights:
             held = list(weights)
         stored = sum(stored_bytes(manifest.layers[part.layer], part) for part in task.parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from lamella.plan import Assignment, Plan, StrategyName, Task, parse_assignment
 from lamella.records import PlanRecord, Share
 from lamella.shares import share_from_bytes, share_to_bytes
 from lamella.states.collect import finished, merge, source_rows
-from lamella.strategies import NEEDS_CUT, STRATEGIES
+from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
 
@@ -39,16 +40,37 @@ def through_bytes(task: Task) -> Task:
     return parse_assignment(assignment.to_bytes(), "task").task
 
 
+@dataclass(frozen=True)
+class GangPlan:
+    """Of what a plan says, what it takes to run here."""
+
+    strategy: StrategyName
+    workers: int = 1
+    micro_batches: int = 1
+    groups: int = 1
+
+    def of(self, samples: int) -> Plan:
+        """The whole plan."""
+        return Plan(self.strategy, "memory", self.workers, 1024, samples, self.micro_batches, self.groups)
+
+
 def infer(
     model: Path, batch: Batch, strategy: StrategyName = "serial", workers: int = 1
 ) -> tuple[NDArray[np.float32], list[list[StepRecord]]]:
     """All activations (samples x outputs) under a strategy, and each worker's steps."""
+    return infer_planned(model, batch, GangPlan(strategy, workers))
+
+
+def infer_planned(
+    model: Path, batch: Batch, planned: GangPlan
+) -> tuple[NDArray[np.float32], list[list[StepRecord]]]:
+    """The same under any plan."""
     files = Directory(model)
     manifest = read_manifest(files)
-    plan = Plan(strategy, "memory", workers, 1024, batch.samples)
-    cut = read_cut(files, manifest, workers) if strategy in NEEDS_CUT else None
-    tasks = [through_bytes(task) for task in STRATEGIES[strategy](manifest, cut, plan)]
-    hub = MemoryHub(workers)
+    plan = planned.of(batch.samples)
+    cut = read_cut(files, manifest, plan.row_workers) if plan.row_workers > 1 else None
+    tasks = [through_bytes(task) for task in tasks_of(manifest, cut, plan)]
+    hub = MemoryHub(plan.workers)
     records: list[list[StepRecord]] = [[] for _ in tasks]
 
     def work(task: Task) -> Activations:
@@ -62,7 +84,7 @@ def infer(
                 records[task.worker].append,
             )
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(plan.workers) as pool:
         parts = list(pool.map(work, tasks))
     last = manifest.layers[-1]
     output = finished(merge(parts, plan_record(plan, tasks), source_rows(files, last)), last, batch.samples)

@@ -6,12 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from lamella.abort import LOOK_EVERY_S, AbortWatch
 from lamella.channels import Channel, Delivery, Place, Source
-from lamella.errors import DeadlineExceeded, RunAborted
+from lamella.errors import DeadlineExceeded, RunAborted, RunError
 from lamella.mailbox import Mailbox
 
 # Makes a run's ends: one channel per worker.
@@ -50,6 +52,19 @@ def received(channel: Channel, count: int, seconds: float = 10.0) -> list[Delive
         found += batch
     channel.close()
     return found
+
+
+def at_once(calls: Sequence[Callable[[], object]]) -> list[object]:
+    """What each call gives, or raises, of workers that run at the same time."""
+
+    def outcome(call: Callable[[], object]) -> object:
+        try:
+            return call()
+        except RunError as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(outcome, calls))
 
 
 class ChannelContract:
@@ -156,3 +171,84 @@ class ChannelContract:
         with pytest.raises(RunAborted):
             mailbox(b, 1, aborted=lambda: time.monotonic() - began > 1).collect(1, 0, [0])
         assert time.monotonic() - began < 1 + LOOK_EVERY_S + 1.5
+
+    def test_a_barrier_opens_when_all_have_come(self, gang: Gang) -> None:
+        ends = gang(3)
+        came: list[float] = []
+
+        def come(worker: int, after_s: float) -> float:
+            time.sleep(after_s)
+            came.append(time.monotonic())
+            mailbox(ends[worker], worker).barrier(3, time.time() + 20)
+            return time.monotonic()
+
+        waits = (0.0, 0.6, 0.2)
+        left = at_once([partial(come, worker, after_s) for worker, after_s in enumerate(waits)])
+        moments = [moment for moment in left if isinstance(moment, float)]
+        assert len(moments) == 3, left
+        assert min(moments) >= max(came)
+
+    def test_after_a_barrier_letters_are_had_also_those_that_overtook_it(self, gang: Gang) -> None:
+        a, b = gang(2)
+
+        def first() -> object:
+            box = mailbox(a, 0)
+            box.barrier(2, time.time() + 20)
+            return box.collect(1, 0, [1])
+
+        def second() -> object:
+            box = mailbox(b, 1)
+            box.post(1, 0, {0: b"early"})
+            box.barrier(2, time.time() + 20)
+            return None
+
+        assert at_once([first, second]) == [{1: b"early"}, None]
+
+    def test_a_barrier_tells_everyone_who_is_missing(self, gang: Gang) -> None:
+        ends = gang(4)
+        until_s = time.time() + 2
+        late = at_once(
+            [partial(mailbox(ends[worker], worker).barrier, 4, until_s) for worker in (0, 2)]
+        ) + at_once([partial(mailbox(ends[3], 3).barrier, 4, until_s)])
+        assert [type(error) for error in late] == [DeadlineExceeded] * 3
+        assert all("waited in vain for worker 1, 3 to begin" in str(error) for error in late)
+
+    def test_a_barrier_without_the_first_worker_ends_too(
+        self, gang: Gang, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lamella.mailbox.ANSWER_S", 0.5)
+        (_, b) = gang(2)
+        with pytest.raises(DeadlineExceeded, match="worker 0 to begin"):
+            mailbox(b, 1).barrier(2, time.time() + 0.5)
+
+    def test_an_abort_ends_a_barrier(self, gang: Gang) -> None:
+        ends = gang(3)
+        began = time.monotonic()
+        boxes = [
+            mailbox(ends[worker], worker, aborted=lambda: time.monotonic() - began > 1) for worker in (0, 1)
+        ]
+        outcomes = at_once([partial(box.barrier, 3, time.time() + 20) for box in boxes])
+        assert [type(error) for error in outcomes] == [RunAborted] * 2
+        assert time.monotonic() - began < 1 + LOOK_EVERY_S + 1.5
+
+    def test_one_worker_alone_does_not_wait(self, gang: Gang) -> None:
+        (a,) = gang(1)
+        box = mailbox(a, 0)
+        box.barrier(1, time.time() - 1)
+        assert box.reduce((0, 2), 1, b"own", lambda one, other: one + other) == b"own"
+
+    def test_a_reduce_combines_in_the_order_of_the_workers(self, gang: Gang) -> None:
+        ends = gang(3)
+        outcomes = at_once(
+            [
+                partial(
+                    mailbox(ends[worker], worker).reduce,
+                    (0, 2),
+                    3,
+                    b"%d" % worker,
+                    lambda one, other: one + other,
+                )
+                for worker in (2, 0, 1)
+            ]
+        )
+        assert outcomes == [None, b"012", None]

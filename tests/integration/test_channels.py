@@ -85,8 +85,8 @@ def test_through_s3_one_object_goes_to_all_and_nobody_lists(
     run = begin(stack, model, batch, strategy="rows", workers=WORKERS, channel="s3", activations=True)
     activations(run, tmp_path)
     puts = [worker["usage"]["s3.put_object"]["calls"] for worker in client.details(run)["workers_detail"]]
-    # A mark and a part beside the halo of 23 layers.
-    assert all(count <= 23 + 2 for count in puts)
+    # A mark, a part and a barrier's word beside the halo of 23 layers.
+    assert all(count <= 23 + 3 for count in puts)
     assert all(
         "s3.list_objects_v2" not in worker["usage"] for worker in client.details(run)["workers_detail"]
     )

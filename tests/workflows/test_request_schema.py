@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from lamella.errors import InputError
 from lamella.events import RunRequest, parse_request
 from lamella.inputs import SUFFIXES
+from lamella.plan import StrategyName
 from workflows import request_schema
 from workflows.request_schema import SCHEMA
 from workflows.state_machine import render
@@ -67,10 +68,10 @@ def test_every_field_is_described(schema: dict[str, Any]) -> None:
 def test_there_are_examples_of_the_least_and_the_most(schema: dict[str, Any]) -> None:
     given = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in EXAMPLES}
 
-    assert set(given) == {"minimal", "serial", "samples", "rows"}
+    assert set(given) == {"minimal", *get_args(StrategyName)}
     assert set(given["minimal"]) == set(schema["required"]) == set(NEEDED)
     assert set(given["rows"]) == set(schema["properties"])
-    for strategy in ("serial", "samples", "rows"):
+    for strategy in get_args(StrategyName):
         assert given[strategy]["strategy"] == strategy
 
 
@@ -92,6 +93,8 @@ def test_an_example_satisfies_the_schema_and_plan(schema: dict[str, Any], path: 
         {"workers": 0},
         {"workers": 1.5},
         {"workers": True},
+        {"micro_batches": 0},
+        {"micro_batches": "2"},
         {"samples": 0},
         {"memory_mb": 64},
         {"activations": "yes"},

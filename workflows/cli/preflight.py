@@ -59,6 +59,7 @@ def check_plan(
     channel: str,
     workers: int | None,
     slots: int | None,
+    micro_batches: int = 1,
 ) -> None:
     """Refuse what can't be planned for the model; what the account allows is Plan's to check.
 
@@ -73,7 +74,12 @@ def check_plan(
         Such as for more workers than rows, or no cut for them.
     """
     request = RunRequest(
-        model="s3://b/m/", input="s3://b/i", strategy=strategy, channel=channel, workers=workers
+        model="s3://b/m/",
+        input="s3://b/i",
+        strategy=strategy,
+        channel=channel,
+        workers=workers,
+        micro_batches=micro_batches,
     )
     choose(request, manifest, samples or _MANY, Capacity(slots or _MANY, _MANY, [_MANY]))
 

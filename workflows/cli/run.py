@@ -28,7 +28,13 @@ def run(
     ],
     strategy: Annotated[str, typer.Option(help=f"How work is cut: {', '.join(STRATEGIES)}.")] = "auto",
     channel: Annotated[str, typer.Option(help=f"How workers talk: {', '.join(CHANNELS)}.")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, metavar="P", help="How many workers.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="P", help="How many workers, all told.")
+    ] = None,
+    micro_batches: Annotated[
+        int,
+        typer.Option(min=1, metavar="M", help="Compute on one M-th of the samples while others are sent."),
+    ] = 1,
     samples: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Samples, where the last may be all zero.")
     ] = None,
@@ -56,7 +62,8 @@ def run(
     known = _deployed(None if local else stack)
     manifest = preflight.check_model(model, known)
     found = preflight.check_input(input, manifest.features, samples, known)
-    preflight.check_plan(manifest, found, strategy, channel, workers, known.slots if known else None)
+    slots = known.slots if known else None
+    preflight.check_plan(manifest, found, strategy, channel, workers, slots, micro_batches)
     check_destination(output)
     is_local = local or stack is None
     with _stack(known, shown) as target:
@@ -66,6 +73,7 @@ def run(
             strategy=strategy,
             channel=channel,
             workers=workers,
+            micro_batches=micro_batches,
             samples=samples,
             memory_mb=memory,
             activations=output is not None,

@@ -47,13 +47,23 @@ def run_table(answer: Mapping[str, Any]) -> Table:
     seconds, cost = answer["seconds"], answer["cost_usd"]
     rows = [
         ("status", str(answer["status"])),
-        ("plan", f"{answer['strategy']}, {answer['channel']}, {answer['workers']} workers"),
+        ("plan", _plan(answer)),
         ("samples", f"{answer['samples']:,}"),
         ("categories", f"{answer['categories']:,} samples with an output that is not zero"),
         ("seconds", ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())),
         ("cost", f"{usd(cost['total'])}  ({_cost_parts(cost)})"),
     ]
     return pairs(f"run {answer['run_id']}", rows)
+
+
+def _plan(answer: Mapping[str, Any]) -> str:
+    """How a run was cut, as far as it says."""
+    said = [answer["strategy"], answer["channel"], f"{answer['workers']} workers"]
+    if answer.get("groups", 1) > 1:
+        said[-1] += f" in {answer['groups']} groups"
+    if answer.get("micro_batches", 1) > 1:
+        said.append(f"{answer['micro_batches']} micro-batches")
+    return ", ".join(said)
 
 
 def runs_lines(runs: Sequence[PastRun]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from lamella.activations import Activations, stack
 from lamella.codec import decode, encode
+from lamella.errors import RunError
 from lamella.kernel import Layer, Processor, forward
 from lamella.mailbox import Mailbox
 from lamella.manifest import Manifest
@@ -66,7 +68,7 @@ def run_task(
     Parameters
     ----------
     weights
-        The parts of the task, in its order, as they arrive.
+        The parts of the task (`Task.parts`), in its order, as they arrive.
     inputs
         The features that the task names, of its samples.
     mailbox
@@ -79,10 +81,13 @@ def run_task(
     Returns
     -------
     Activations
-        Of the task's rows of the last layer and all of its samples.
+        Of the task's rows of the model's last layer, and all of its samples; empty if it has none of those.
     """
     features = np.arange(manifest.features) if task.features is None else task.features
+    ready = _ReadyLayers(manifest, weights, task.uses)
     held: dict[Range, _Held] = {}
+    left = Counter(step.samples for step in task.steps)
+    finished: dict[Range, Activations] = {}
     for step in task.steps:
         began = clock()
         have = held.pop(step.samples, None) or _Held(features, inputs.select(step.samples))
@@ -90,19 +95,24 @@ def run_task(
         received = clock()
         # Nothing else may hold the input: it is as large as the output.
         y, read_s = x.block, 0.0
-        above: NDArray[np.int64] | None = x.rows
+        above = x.rows
         del x, have
         for group in _groups(step.parts):
             asked = clock()
-            arrived = [next(weights) for _ in group]
-            layers = [_kernel_layer(manifest, part, None if i else above) for i, part in enumerate(arrived)]
-            above = None
+            layers = []
+            for part in group:
+                layers.append(ready.take(part, above))
+                above = np.arange(*part.rows)
             read_s += clock() - asked
             y = forward(layers, y, step.samples, processor)
         computed = clock()
         rows = step.parts[-1].rows
         _post(step, y, rows[0], mailbox)
-        held[step.samples] = _Held(np.arange(*rows), y)
+        left[step.samples] -= 1
+        if left[step.samples]:
+            held[step.samples] = _Held(np.arange(*rows), y)
+        elif step.parts[-1].layer == len(manifest.layers) - 1:
+            finished[step.samples] = y
         observe(
             StepRecord(
                 layer=step.parts[-1].layer,
@@ -113,7 +123,27 @@ def run_task(
                 live=len(y.live),
             )
         )
-    return _side_by_side([held[samples].block for samples in sorted(held)])
+    return _side_by_side([finished[samples] for samples in sorted(finished)])
+
+
+class _ReadyLayers:
+    """Layers in the kernel's form, as their parts arrive, each kept while a later step needs it."""
+
+    def __init__(self, manifest: Manifest, weights: Iterator[AnyPart], uses: Counter[LayerPart]) -> None:
+        self._manifest, self._weights, self._left = manifest, weights, uses
+        self._kept: dict[LayerPart, tuple[Layer, NDArray[np.int64]]] = {}
+
+    def take(self, part: LayerPart, rows: NDArray[np.int64]) -> Layer:
+        """The layer for an input block that holds these rows of the layer before."""
+        kept = self._kept.pop(part, None)
+        if kept is None:
+            kept = _kernel_layer(self._manifest, next(self._weights), rows), rows
+        elif not np.array_equal(kept[1], rows):
+            raise RunError(f"micro-batches of layer {part.layer} need different rows: start the run again")
+        self._left[part] -= 1
+        if self._left[part]:
+            self._kept[part] = kept
+        return kept[0]
 
 
 def _with_halo(step: Step, have: _Held, mailbox: Mailbox | None) -> _Held:
@@ -153,10 +183,10 @@ def _groups(parts: Sequence[LayerPart]) -> Iterator[list[LayerPart]]:
         yield group
 
 
-def _kernel_layer(manifest: Manifest, part: AnyPart, rows: NDArray[np.int64] | None) -> Layer:
+def _kernel_layer(manifest: Manifest, part: AnyPart, rows: NDArray[np.int64]) -> Layer:
     """The part, its indices turned into rows of the input block, which holds ``rows`` of the layer before."""
     layer = manifest.layers[part.layer]
-    if rows is None or np.array_equal(rows, np.arange(layer.columns)):
+    if np.array_equal(rows, np.arange(layer.columns)):
         return part.for_kernel(layer, None, layer.columns)
     position = np.full(layer.columns, -1, np.int32)
     position[rows] = np.arange(len(rows), dtype=np.int32)
@@ -165,6 +195,8 @@ def _kernel_layer(manifest: Manifest, part: AnyPart, rows: NDArray[np.int64] | N
 
 def _side_by_side(blocks: list[Activations]) -> Activations:
     """Micro-batches of the same rows, in the order of their samples."""
+    if not blocks:
+        return Activations(np.zeros(0, np.int64), np.zeros((0, 0), np.float32))
     if len(blocks) == 1:
         return blocks[0]
     live = np.concatenate([block.live for block in blocks])

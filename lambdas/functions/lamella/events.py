@@ -42,8 +42,9 @@ class RunRequest(_Event):
         default="auto",
         json_schema_extra={"enum": [*STRATEGIES]},
         description="How the work is cut: serial (one worker), samples (every worker has the whole model and "
-        "a share of the samples), rows (every worker has rows of every layer); auto is rows where the model "
-        "has a cut for the workers.",
+        "a share of the samples), rows (every worker has rows of every layer), pipeline (every worker has a "
+        "block of layers), hybrid (groups of workers have a share of the samples each, and share the rows); "
+        "auto is rows where the model has a cut for the workers.",
     )
     channel: str = Field(
         default="auto",
@@ -55,8 +56,14 @@ class RunRequest(_Event):
     workers: int | None = Field(
         default=None,
         ge=1,
-        description="How many workers; under rows, one of the numbers that the model was cut for. By default "
-        "up to 8.",
+        description="How many workers, all told; under rows, one of the numbers that the model was cut for, "
+        "under hybrid a multiple of one, under pipeline at most the layers. By default up to 8.",
+    )
+    micro_batches: int = Field(
+        default=1,
+        ge=1,
+        description="Into how many parts each worker's samples are cut: where workers talk, one is computed "
+        "while another's activations are on their way. At most the samples of a worker.",
     )
     samples: int | None = Field(
         default=None,

@@ -73,6 +73,11 @@ class RunKeys:
         return f"{self.work}halo/"
 
     @property
+    def dealt(self) -> str:
+        """Which of the input's samples is at each of the run's positions, where they are not the same."""
+        return f"{self.work}dealt"
+
+    @property
     def queues(self) -> str:
         """How many queues were made for the run."""
         return f"{self.work}queues.json"

@@ -6,6 +6,7 @@ and chunk, and carries a checksum; each is applied once, early ones are kept, th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import struct
@@ -14,12 +15,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from lamella.abort import AbortWatch
-from lamella.channels import Channel, Source
+from lamella.channels import Channel, Place, Source
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 
 # magic, run, attempt, layer, first sample of the micro-batch, source, chunk, chunks, checksum
 _HEADER = struct.Struct("<4s8sHIIHHHI")
 _MAGIC = b"LML1"
+
+# Places of layer 0, of which no peer needs a halo: where workers tell that they have come, and where worker 0
+# answers.
+COMING: Place = (0, 0)
+GOING: Place = (0, 1)
+ANSWER_S = 5.0  # how much longer than the first worker the others wait for what it says
 
 _log = logging.getLogger(__name__)
 
@@ -128,23 +135,99 @@ class Mailbox:
         MessageError
             If a message of this run is damaged or contradicts another.
         """
-        missing = {((layer, first_sample), source) for source in sources}
-        wanted = frozenset(missing)
-        missing = {key for key in missing if not self._complete(key)}
-        while missing:
-            self._watch.check()
-            left_s = self._deadline_s - self._clock()
-            if left_s <= 0:
-                late = ", ".join(str(source) for _, source in sorted(missing))
-                raise DeadlineExceeded(
-                    f"layer {layer} waited in vain for worker {late} until the run's deadline"
-                )
-            missing -= self._receive(missing, min(self._watch.due_in_s, left_s))
-        return {source: self._take((place, source)) for place, source in wanted}
+        return self._await((layer, first_sample), sources, self._deadline_s, _halo_missing)
+
+    def reduce(
+        self,
+        place: Place,
+        workers: int,
+        data: bytes,
+        combine: Callable[[bytes, bytes], bytes],
+        until_s: float | None = None,
+    ) -> bytes | None:
+        """Bring together what each worker of a run has; all of them call it.
+
+        Parameters
+        ----------
+        place
+            One that nothing else is sent to.
+        combine
+            Called by worker 0, in the order of the workers.
+        until_s
+            When worker 0 gives up, if not at the deadline.
+
+        Returns
+        -------
+        bytes or None
+            All of it, at worker 0; None at the others, which don't wait.
+
+        Raises
+        ------
+        DeadlineExceeded, RunAborted, MessageError
+            As `collect`.
+        """
+        if self._worker:
+            self.post(*place, {0: data})
+            return None
+        until_s = self._deadline_s if until_s is None else until_s
+        letters = self._await(place, range(1, workers), until_s, _not_come)
+        return functools.reduce(combine, (letters[worker] for worker in sorted(letters)), data)
+
+    def barrier(self, workers: int, until_s: float) -> None:
+        """Wait until every worker of the run has come here; all of them call it.
+
+        Worker 0 hears of the others, and then tells them to go on, or who is missing.
+
+        Parameters
+        ----------
+        until_s
+            When to give up, on the mailbox's clock; the same for all.
+
+        Raises
+        ------
+        DeadlineExceeded
+            If some have not come by then; names them, at every worker.
+        RunAborted, MessageError
+            As `collect`.
+        """
+        if self._worker:
+            self.reduce(COMING, workers, b"", _first)
+            refusal = self._await(GOING, [0], until_s + ANSWER_S, _not_come)[0].decode(errors="replace")
+        else:
+            refusal = ""
+            try:
+                self.reduce(COMING, workers, b"", _first, until_s)
+            except DeadlineExceeded as error:
+                refusal = str(error)
+            self.post(*GOING, dict.fromkeys(range(1, workers), refusal.encode()))
+        if refusal:
+            raise DeadlineExceeded(refusal)
 
     def close(self) -> None:
         """Leave the channel; may be called twice."""
         self._channel.close()
+
+    def _await(
+        self, place: Place, sources: Iterable[int], until_s: float, explain: Callable[[Place, str], str]
+    ) -> dict[int, bytes]:
+        """What each source sent to a place.
+
+        Parameters
+        ----------
+        explain
+            What it means that workers (as a list to read) have not sent by then.
+        """
+        wanted = frozenset((place, source) for source in sources)
+        missing = {key for key in wanted if not self._complete(key)}
+        while missing:
+            self._watch.check()
+            left_s = until_s - self._clock()
+            # The last time without waiting: then a channel looks for all of them.
+            missing -= self._receive(missing, max(0.0, min(self._watch.due_in_s, left_s)))
+            if missing and left_s <= 0:
+                late = ", ".join(str(source) for _, source in sorted(missing))
+                raise DeadlineExceeded(explain(place, late))
+        return {source: self._take((place, source)) for place, source in wanted}
 
     def _receive(self, missing: Collection[Source], wait_s: float) -> set[Source]:
         """Take in what arrives; the keys that it completed."""
@@ -187,3 +270,18 @@ class Mailbox:
         chunks = self._chunks.pop(key)
         self._taken.add(key)
         return b"".join(chunks[i].payload for i in range(len(chunks)))
+
+
+def _halo_missing(place: Place, late: str) -> str:
+    return f"layer {place[0]} waited in vain for worker {late} until the run's deadline"
+
+
+def _not_come(_: Place, late: str) -> str:
+    return (
+        f"the others waited in vain for worker {late} to begin: start the run again, or ask for fewer "
+        "workers (the account may not run as many at once)"
+    )
+
+
+def _first(one: bytes, _: bytes) -> bytes:
+    return one

@@ -1,16 +1,18 @@
 """What a worker's memory is for: pure arithmetic over its task.
 
 ``runtime + activations + layers in the kernel's form + window + blocks kept for later runs``; only the first
-four must fit, and the window is at least a few reads long.
+four must fit, and the window is at least a few reads long. A worker of a pipeline with micro-batches keeps
+all layers of its block in the kernel's form; all others, those of a step.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lamella.manifest import Layer, Manifest
-from lamella.plan import LayerPart, Task
+from lamella.plan import LayerPart, Range, Task
 
 RUNTIME_BYTES = 220 << 20  # Python, numpy and boto3, as measured in a worker
 LEAST_WINDOW_BYTES = 64 << 20
@@ -54,27 +56,49 @@ def _fixed_bytes(task: Task, manifest: Manifest) -> int:
 
 
 def _activation_bytes(task: Task, features: int) -> int:
-    """A step's input and output, each twice."""
-    most = 0
-    have = features if task.features is None else len(task.features)
+    """A step's input and output, each twice; with micro-batches, also the input and what others wait with."""
+    most = waiting = 0
+    held: dict[Range, int] = {}
+    left = Counter(step.samples for step in task.steps)
+    inputs = features if task.features is None else len(task.features)
     for step in task.steps:
         samples = step.samples[1] - step.samples[0]
-        came = have + sum(len(link.rows) for link in step.receive)
+        before = held.get(step.samples, 0)
+        waiting -= before * samples
+        came = (before or inputs) + sum(len(link.rows) for link in step.receive)
         have = max(part.rows[1] - part.rows[0] for part in step.parts)
-        most = max(most, 2 * 4 * samples * (came + have))
-    return most
+        most = max(most, 4 * waiting + 2 * 4 * samples * (came + have))
+        left[step.samples] -= 1
+        held[step.samples] = have if left[step.samples] or task.rows != (0, 0) else 0
+        waiting += held[step.samples] * samples
+    if len(held) == 1:
+        return most
+    count = task.samples[1] - task.samples[0]
+    # In the end they are put side by side.
+    return 4 * count * inputs + max(most, 2 * 4 * count * (task.rows[1] - task.rows[0]))
 
 
 def _kernel_bytes(task: Task, manifest: Manifest) -> int:
-    """The largest layer, as it is read and as the kernel has it; or as many small ones as go together."""
-    largest = 0
-    for part in task.parts:
-        entries, rows = part.entries[1] - part.entries[0], part.rows[1] - part.rows[0]
-        layer = manifest.layers[part.layer]
-        # Dense weights are used as they are stored.
-        size = layer.entry_bytes if layer.dense else _KERNEL_ENTRY_BYTES
-        ready = max(size * entries, _KERNEL_ENTRY_BYTES * GROUP_ENTRIES) + _KERNEL_ROW_BYTES * rows
-        largest = max(largest, ready + stored_bytes(layer, part))
+    """The largest layer, as it is read and as the kernel has it; or as many small ones as go together.
+
+    Beside those, what is kept for later steps.
+    """
+    largest = kept = 0
+    uses = task.uses
+    left = dict(uses)
+    for step in task.steps:
+        for part in step.parts:
+            entries, rows = part.entries[1] - part.entries[0], part.rows[1] - part.rows[0]
+            layer = manifest.layers[part.layer]
+            # Dense weights are used as they are stored.
+            size = (layer.entry_bytes if layer.dense else _KERNEL_ENTRY_BYTES) * entries
+            if left[part] == uses[part]:
+                ready = max(size, _KERNEL_ENTRY_BYTES * GROUP_ENTRIES) + _KERNEL_ROW_BYTES * rows
+                largest = max(largest, kept + ready + stored_bytes(layer, part))
+                kept += size + _KERNEL_ROW_BYTES * rows if uses[part] > 1 else 0
+            left[part] -= 1
+            if not left[part] and uses[part] > 1:
+                kept -= size + _KERNEL_ROW_BYTES * rows
     return largest
 
 

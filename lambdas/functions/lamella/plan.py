@@ -7,6 +7,7 @@ its worker must know of the run; it is what Plan writes to S3 and the worker rea
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
@@ -21,7 +22,7 @@ from lamella.errors import RunError
 from lamella.tensors import metadata
 
 Range = tuple[int, int]
-StrategyName = Literal["serial", "samples", "rows"]
+StrategyName = Literal["serial", "samples", "rows", "pipeline", "hybrid"]
 ChannelName = Literal["sns", "sqs", "s3", "memory", "none"]
 
 
@@ -37,6 +38,10 @@ class Plan:
         ``none`` where workers don't talk.
     memory_mb
         Of each worker's function.
+    micro_batches
+        Into how many each worker's samples are cut; one is computed while another is on its way.
+    groups
+        Of workers under ``hybrid``: each has a share of the samples, and its workers share the rows.
     """
 
     strategy: StrategyName
@@ -44,6 +49,18 @@ class Plan:
     workers: int
     memory_mb: int
     samples: int
+    micro_batches: int = 1
+    groups: int = 1
+
+    @property
+    def row_workers(self) -> int:
+        """How many workers share the rows of a layer, by the cut for as many; 1 if each has whole layers."""
+        return self.workers // self.groups if self.strategy in {"rows", "hybrid"} else 1
+
+    @property
+    def sample_shares(self) -> int:
+        """Into how many shares the samples are dealt."""
+        return self.workers if self.strategy == "samples" else self.groups
 
 
 @dataclass(frozen=True)
@@ -98,22 +115,25 @@ class Task:
     ----------
     features
         The rows of the batch (features) that it needs; None for all.
+    rows
+        Of the model's last layer, those that it computes: (0, 0) if none.
     """
 
     worker: int
     samples: Range
     features: NDArray[np.int64] | None
     steps: tuple[Step, ...]
-
-    @property
-    def rows(self) -> Range:
-        """Rows of the last layer that it computes."""
-        return self.steps[-1].parts[-1].rows
+    rows: Range
 
     @property
     def parts(self) -> list[LayerPart]:
-        """Everything that it computes with, in order."""
-        return [part for step in self.steps for part in step.parts]
+        """Everything that it computes with, each once, in the order of its first use."""
+        return list(self.uses)
+
+    @property
+    def uses(self) -> Counter[LayerPart]:
+        """How many steps compute with each part: more than one where there are micro-batches."""
+        return Counter(part for step in self.steps for part in step.parts)
 
 
 @dataclass(frozen=True)
@@ -171,21 +191,25 @@ class Assignment:
     def to_bytes(self) -> bytes:
         """A safetensors file: the row numbers as one tensor, everything else in its metadata."""
         pieces: list[NDArray[np.int64]] = []
+        kept: dict[int, list[int]] = {}  # by identity: micro-batches have the same links
         position = 0
 
         def keep(rows: NDArray[np.int64] | None) -> list[int] | None:
             nonlocal position
             if rows is None:
                 return None
-            pieces.append(rows)
-            position += len(rows)
-            return [position - len(rows), position]
+            if id(rows) not in kept:
+                pieces.append(rows)
+                position += len(rows)
+                kept[id(rows)] = [position - len(rows), position]
+            return kept[id(rows)]
 
         task = self.task
         described = {
             "worker": task.worker,
             "samples": task.samples,
             "features": keep(task.features),
+            "rows": task.rows,
             "steps": [
                 {
                     "parts": [asdict(part) for part in step.parts],
@@ -223,6 +247,7 @@ class _Task:
     worker: Annotated[int, Field(ge=0)]
     samples: Range
     features: Range | None
+    rows: Range
     steps: Annotated[tuple[_Step, ...], Field(min_length=1)]
 
 
@@ -263,4 +288,5 @@ def parse_assignment(data: bytes, where: str) -> Assignment:
     )
     features = None if written.task.features is None else all_rows[slice(*written.task.features)]
     head = {name: value for name, value in written.__dict__.items() if name != "task"}
-    return Assignment(**head, task=Task(written.task.worker, written.task.samples, features, steps))
+    task = Task(written.task.worker, written.task.samples, features, steps, written.task.rows)
+    return Assignment(**head, task=task)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 from lamella.errors import PlanError
 from lamella.events import RunRequest
 from lamella.manifest import Manifest
-from lamella.plan import ChannelName, Plan, StrategyName
+from lamella.memory import memory_need_bytes
+from lamella.plan import ChannelName, Plan, StrategyName, Task
+from lamella.strategies import TALKS
 
 DEFAULT_WORKERS = 8
 # An inline Map runs at most 40 iterations at a time (Step Functions quotas); a gang needs all its workers.
@@ -38,6 +40,8 @@ class Capacity:
 def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capacity) -> Plan:
     """The plan for a request; ``memory_mb`` is the smallest deployed, or what was asked for.
 
+    Under ``hybrid``, groups are as many, and so as small, as they can be: see `regrouped`.
+
     Raises
     ------
     PlanError
@@ -47,7 +51,9 @@ def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capa
     workers = _workers(request, manifest, strategy, samples)
     if workers == 1:
         strategy = "serial"
-    talks = strategy == "rows"
+    groups = 1
+    if strategy == "hybrid":
+        groups = _groups(manifest, workers, samples)[0]
     if workers > MAX_INLINE_WORKERS:
         raise PlanError(
             f"{workers} workers can't run at once (a Map runs {MAX_INLINE_WORKERS}): ask for fewer"
@@ -57,15 +63,61 @@ def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capa
             f"{workers} workers can't run at once: the account runs {capacity.concurrency} executions: "
             "ask for fewer, or have the quota raised"
         )
-    channel = _channel(request, workers, capacity) if talks else "none"
+    channel = _channel(request, workers, capacity) if strategy in TALKS else "none"
     sizes = list(capacity.memory_sizes_mb)
     if request.memory_mb is not None and request.memory_mb not in sizes:
         have = ", ".join(str(size) for size in sizes)
         raise PlanError(f"no worker of {request.memory_mb} MB is deployed: use {have}")
-    return Plan(strategy, channel, workers, request.memory_mb or sizes[0], samples)
+    memory_mb = request.memory_mb or sizes[0]
+    plan = Plan(strategy, channel, workers, memory_mb, samples, request.micro_batches, groups)
+    share = samples // plan.sample_shares
+    if plan.micro_batches > share:
+        raise PlanError(
+            f"{plan.micro_batches} micro-batches are more than the {share} samples of a worker: "
+            f"ask for at most {share}"
+        )
+    return plan
 
 
-def fitting_memory_mb(need_bytes: int, sizes_mb: Sequence[int]) -> int:
+def regrouped(plan: Plan, manifest: Manifest) -> list[Plan]:
+    """The plan, and those with larger groups, whose workers have less of the model each; smallest first.
+
+    Only under ``hybrid`` is there more than one.
+    """
+    if plan.strategy != "hybrid":
+        return [plan]
+    return [replace(plan, groups=groups) for groups in _groups(manifest, plan.workers, plan.samples)]
+
+
+def fitted(
+    chosen: Plan,
+    manifest: Manifest,
+    tasks_under: Callable[[Plan], list[Task]],
+    sizes_mb: Sequence[int],
+    asked_mb: int | None,
+) -> tuple[Plan, list[Task]]:
+    """The plan with its memory and its tasks, in the smallest groups whose workers fit.
+
+    Parameters
+    ----------
+    asked_mb
+        The worker's size, where it was asked for: that is what it gets, whether it fits or not.
+
+    Raises
+    ------
+    PlanError
+        If no deployed size fits.
+    """
+    most_mb = asked_mb or sizes_mb[-1]
+    for plan in regrouped(chosen, manifest):
+        tasks = tasks_under(plan)
+        need = memory_need_bytes(tasks, manifest)
+        if need <= most_mb << 20:
+            break
+    return replace(plan, memory_mb=asked_mb or fitting_memory_mb(need, sizes_mb, plan)), tasks
+
+
+def fitting_memory_mb(need_bytes: int, sizes_mb: Sequence[int], plan: Plan) -> int:
     """The smallest size that holds ``need_bytes``.
 
     Raises
@@ -76,9 +128,12 @@ def fitting_memory_mb(need_bytes: int, sizes_mb: Sequence[int]) -> int:
     for size in sizes_mb:
         if size << 20 >= need_bytes:
             return size
+    ways = "ask for more workers or fewer samples"
+    if plan.strategy == "pipeline" and plan.micro_batches > 1:
+        ways = "leave micro_batches out, since with them it keeps its block of layers, " + ways
     raise PlanError(
         f"a worker would need {need_bytes >> 20} MB and the largest deployed has {sizes_mb[-1]}: "
-        "ask for more workers or fewer samples, or deploy a larger one (parameter LargeWorkerMemory)"
+        f"{ways}, or deploy a larger one (parameter LargeWorkerMemory)"
     )
 
 
@@ -111,6 +166,13 @@ def _workers(request: RunRequest, manifest: Manifest, strategy: StrategyName, sa
         if asked is not None and asked > samples:
             raise PlanError(f"{asked} workers are more than the {samples} samples: ask for at most {samples}")
         return asked or min(DEFAULT_WORKERS, samples)
+    if strategy == "pipeline":
+        layers = len(manifest.layers)
+        if asked is not None and asked > layers:
+            raise PlanError(f"{asked} workers are more than the {layers} layers: ask for at most {layers}")
+        return asked or min(DEFAULT_WORKERS, layers)
+    if strategy == "hybrid":
+        return _hybrid_workers(manifest, asked, samples)
     narrowest = min(layer.rows for layer in manifest.layers)
     if asked is not None and asked > narrowest:
         raise PlanError(
@@ -125,3 +187,26 @@ def _workers(request: RunRequest, manifest: Manifest, strategy: StrategyName, sa
             f"or run 'lamella prep' with --workers {wanted}"
         )
     return wanted
+
+
+def _hybrid_workers(manifest: Manifest, asked: int | None, samples: int) -> int:
+    if asked == 1:
+        return 1
+    cuts = sorted(manifest.cuts)
+    if not cuts and asked is None:
+        return 1
+    if asked is None:
+        smallest = cuts[0]
+        return smallest * max(1, min(DEFAULT_WORKERS // smallest, samples))
+    if not _groups(manifest, asked, samples):
+        have = ", ".join(str(p) for p in cuts) or "none"
+        raise PlanError(
+            f"{asked} workers are no groups that share the rows (the model has cuts for: {have}) and the "
+            f"{samples:,} samples: ask for a multiple of one of those, or run 'lamella prep' with --workers P"
+        )
+    return asked
+
+
+def _groups(manifest: Manifest, workers: int, samples: int) -> list[int]:
+    """How many groups the workers can be, the most first: each as large as some cut, and with samples."""
+    return [workers // p for p in sorted(manifest.cuts) if workers % p == 0 and workers // p <= samples]

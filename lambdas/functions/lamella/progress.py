@@ -26,7 +26,7 @@ class WorkerProgress:
     Attributes
     ----------
     layer, layers
-        Layers done, of how many.
+        Layers done, of how many of which the worker has anything.
     live
         Samples that are not all zero after that layer.
     """

@@ -22,7 +22,15 @@ JsonUsage = dict[str, dict[str, int | float]]
 
 @dataclass(frozen=True)
 class Share:
-    """What one worker computes of the output."""
+    """What one worker computes of the output.
+
+    Attributes
+    ----------
+    rows
+        Of the last layer; (0, 0) for a worker that computes none of it.
+    samples
+        Positions in the run.
+    """
 
     rows: Range
     samples: Range
@@ -42,6 +50,8 @@ class PlanRecord:
         By worker.
     places
         Where workers may send to.
+    dealt
+        Whether samples have other positions than the input has them in: `RunKeys.dealt` says which.
     """
 
     run: str
@@ -55,6 +65,15 @@ class PlanRecord:
     shares: tuple[Share, ...]
     usage: JsonUsage
     places: tuple[Place, ...] = ()
+    dealt: bool = False
+
+    def senders(self, place: Place) -> list[int]:
+        """Workers that may send there: those with the samples of its micro-batch."""
+        return [
+            worker
+            for worker, share in enumerate(self.shares)
+            if share.samples[0] <= place[1] < share.samples[1]
+        ]
 
 
 @dataclass(frozen=True)

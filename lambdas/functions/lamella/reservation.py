@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -25,6 +26,7 @@ from lamella.channels.s3 import object_path
 from lamella.errors import CloudError, RunAborted
 from lamella.layout import RunKeys
 from lamella.leases import SlotLeases
+from lamella.mailbox import COMING, GOING
 from lamella.plan import Address, Plan, S3Address, SnsAddress, SqsAddress
 from lamella.records import PlanRecord
 from lamella.runtime import Runtime
@@ -84,10 +86,9 @@ def release(runtime: Runtime, keys: RunKeys, record: PlanRecord | None) -> None:
     if channel in {"sqs", None}:
         _delete_queues(runtime, keys)
     if record and channel == "s3":
-        objects = (
-            object_path((place, worker)) for place in record.places for worker in range(record.plan.workers)
-        )
-        runtime.bucket.below(keys.halo).delete(objects)
+        gang = [(place, worker) for place in (COMING, GOING) for worker in range(record.plan.workers)]
+        halo = ((place, worker) for place in record.places for worker in record.senders(place))
+        runtime.bucket.below(keys.halo).delete(map(object_path, chain(gang, halo)))
 
 
 def release_after_failure(

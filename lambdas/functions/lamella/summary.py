@@ -24,6 +24,8 @@ def summarize(
         "strategy": record.plan.strategy,
         "channel": record.plan.channel,
         "workers": record.plan.workers,
+        "groups": record.plan.groups,
+        "micro_batches": record.plan.micro_batches,
         "memory_mb": record.plan.memory_mb,
         "samples": record.plan.samples,
         "seconds": _rounded(

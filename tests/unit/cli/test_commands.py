@@ -242,6 +242,9 @@ class TestTables:
         shown = text_of(tables.run_table(answer))
         assert "rows, [bold], 8 workers" in shown
         assert "337" in shown
+        more = {"strategy": "hybrid", "groups": 4, "micro_batches": 3}
+        shown = text_of(tables.run_table(answer | more))
+        assert "hybrid, [bold], 8 workers in 4 groups, 3 micro-batches" in shown
 
 
 def test_paths_are_neither_wrapped_nor_markup(capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,7 +275,8 @@ class TestPlanCheck:
             check_plan(manifest, 3, "samples", "auto", 5, slots=None)
 
     @pytest.mark.parametrize(
-        ("strategy", "workers"), [("auto", None), ("auto", 4), ("samples", 3), ("rows", 8)]
+        ("strategy", "workers"),
+        [("auto", None), ("auto", 4), ("samples", 3), ("rows", 8), ("pipeline", 2), ("hybrid", 12)],
     )
     def test_what_can_be_had(self, manifest: Manifest, strategy: str, workers: int | None) -> None:
         check_plan(manifest, None, strategy, "auto", workers, slots=None)

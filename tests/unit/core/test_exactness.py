@@ -22,7 +22,7 @@ from model_prep.dense import DenseWeight
 from model_prep.reference import plain_scipy
 from model_prep.source import Source, SourceLayer, source_layer
 from model_prep.writer import write_model
-from tests.gang import infer
+from tests.gang import GangPlan, infer, infer_planned
 from tests.unit.prep.sources import source_of
 
 
@@ -80,8 +80,27 @@ def models(draw: st.DrawFn) -> Source:
     return source_of(*layers)
 
 
+@st.composite
+def other_plans(draw: st.DrawFn, samples: int, layers: int) -> list[GangPlan]:
+    """One of each strategy, of any size that the cuts for 2, 3 and 4 workers allow."""
+
+    def micro_batches(shares: int) -> int:
+        return draw(st.integers(1, min(4, samples // shares)))
+
+    shares = draw(st.integers(1, min(3, samples)))
+    groups = draw(st.integers(1, min(3, samples)))
+    return [
+        GangPlan("serial", 1, micro_batches(1)),
+        GangPlan("samples", shares, micro_batches(shares)),
+        GangPlan("rows", draw(st.sampled_from([2, 3, 4])), micro_batches(1)),
+        GangPlan("pipeline", draw(st.integers(1, layers)), micro_batches(1)),
+        GangPlan("hybrid", groups * draw(st.sampled_from([2, 3, 4])), micro_batches(groups), groups),
+    ]
+
+
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
+    st.data(),
     models(),
     st.integers(1, 12),
     st.integers(0, 2**32),
@@ -90,6 +109,7 @@ def models(draw: st.DrawFn) -> Source:
 )
 def test_bits_are_the_same(
     tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
     source: Source,
     samples: int,
     seed: int,
@@ -111,6 +131,8 @@ def test_bits_are_the_same(
     assert infer(model, batch, "samples", min(3, samples))[0].tobytes() == expected
     for workers in (2, 3, 4):
         assert infer(model, batch, "rows", workers)[0].tobytes() == expected
+    for plan in data.draw(other_plans(samples, source.layers)):
+        assert infer_planned(model, batch, plan)[0].tobytes() == expected, plan
 
 
 def test_a_worker_reads_only_its_own_rows(tmp_path: Path) -> None:
@@ -130,13 +152,13 @@ def test_a_worker_reads_only_its_own_rows(tmp_path: Path) -> None:
 
     from lamella.manifest import read_cut
     from lamella.plan import Plan
-    from lamella.strategies.rows import rows
+    from lamella.strategies import tasks_of
     from lamella.streaming import WeightStream
     from lamella.tiles import read_tiles
 
     files = Watched(tmp_path / "m")
     manifest = read_manifest(files)
-    tasks = rows(manifest, read_cut(files, manifest, 4), Plan("rows", "memory", 4, 1024, 1))
+    tasks = tasks_of(manifest, read_cut(files, manifest, 4), Plan("rows", "memory", 4, 1024, 1))
     weights = sum(layer.nnz * layer.entry_bytes for layer in manifest.layers)
     tiles = read_tiles(files, manifest)
     for task in tasks:

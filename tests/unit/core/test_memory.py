@@ -17,7 +17,7 @@ from lamella.memory import (
     weight_memory,
 )
 from lamella.plan import LayerPart, Plan, Task
-from lamella.strategies.serial import serial
+from lamella.strategies import tasks_of
 from lamella.tiles import read_tiles
 from model_prep.writer import write_model
 from tests.unit.prep.sources import random_source
@@ -33,7 +33,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def task(manifest: Manifest, samples: int = 100) -> Task:
-    return serial(manifest, None, Plan("serial", "none", 1, 0, samples))[0]
+    return tasks_of(manifest, None, Plan("serial", "none", 1, 0, samples))[0]
 
 
 def wide(manifest: Manifest, nnz: int) -> Manifest:
@@ -54,6 +54,28 @@ def test_need_grows_with_the_largest_layer_and_the_samples(manifest: Manifest) -
     # One byte an index and four a value as stored, eight for the kernel.
     assert memory_need_bytes([task(large)], large) - small > 1_200 * MIB
     assert memory_need_bytes([task(manifest, 1_000_000)], manifest) - small > 700 * MIB
+
+
+def test_a_pipeline_with_micro_batches_keeps_its_block_of_layers(manifest: Manifest) -> None:
+    def need(layers: int, micro_batches: int) -> int:
+        deep = replace(wide(manifest, 10_000_000), layers=wide(manifest, 10_000_000).layers[1:] * layers)
+        plan = Plan("pipeline", "sns", 2, 0, 100, micro_batches)
+        return memory_need_bytes(tasks_of(deep, None, plan), deep)
+
+    assert need(12, 1) == need(6, 1)
+    # Eight bytes an entry, of each layer of a block.
+    assert 6 * 80_000_000 <= need(24, 2) - need(12, 2) < 6 * 81_000_000
+    assert need(24, 3) - need(24, 2) < MIB
+
+
+def test_micro_batches_wait_with_their_activations(manifest: Manifest) -> None:
+    """They need somewhat more than all samples at once: the input stays until the last of them."""
+
+    def need(micro_batches: int) -> int:
+        plan = Plan("serial", "none", 1, 0, 1_000_000, micro_batches)
+        return memory_need_bytes(tasks_of(manifest, None, plan), manifest)
+
+    assert need(1) * 0.75 < need(4) < need(1) * 1.5
 
 
 def test_the_window_comes_first_and_the_cache_has_the_rest(manifest: Manifest) -> None:

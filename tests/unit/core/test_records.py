@@ -32,7 +32,7 @@ def assignment() -> Assignment:
     link = Link(2, np.array([5, 9, 70_000]))
     first = Step((LayerPart(0, (0, 4), (0, 9), "a" * 64),), (0, 10), (), (link,))
     second = Step((LayerPart(1, (4, 8), (9, 30), "b" * 64),), (0, 10), (Link(0, np.array([1])),), ())
-    task = Task(1, (0, 10), np.array([0, 7]), (first, second))
+    task = Task(1, (0, 10), np.array([0, 7]), (first, second), (3, 9))
     address = SnsAddress("arn:topic", (4, 9), ("https://q4", "https://q9"))
     return Assignment("run-1", 2, 2, "s3://b/m/", "c" * 64, address, 12.5, task)
 

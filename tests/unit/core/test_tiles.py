@@ -14,7 +14,7 @@ from lamella.errors import ModelError
 from lamella.files import Directory
 from lamella.manifest import MANIFEST, StoredFile, read_cut, read_manifest
 from lamella.plan import LayerPart, Plan
-from lamella.strategies.rows import rows
+from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
 from model_prep.radixnet import RadixNet
@@ -50,7 +50,7 @@ def test_a_worker_of_a_small_model_reads_its_weights_at_once(tmp_path: Path, wor
     manifest = read_manifest(files)
     tiles, cut = read_tiles(files, manifest), read_cut(files, manifest, workers)
     read = 0
-    for task in rows(manifest, cut, Plan("rows", "memory", workers, 1024, 1)):
+    for task in tasks_of(manifest, cut, Plan("rows", "memory", workers, 1024, 1)):
         files.reads.clear()
         list(WeightStream(files, manifest, tiles, task.parts))
         assert len(files.reads) == 1

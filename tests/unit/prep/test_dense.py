@@ -19,8 +19,7 @@ from lamella.manifest import Layer, parse_manifest, read_manifest
 from lamella.memory import memory_need_bytes
 from lamella.numbers import BFLOAT16, as_bfloat16, as_float32
 from lamella.plan import Plan
-from lamella.strategies.rows import rows
-from lamella.strategies.serial import serial
+from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
 from model_prep.dense import DenseWeight, band_of, banded, narrowed
@@ -176,7 +175,7 @@ class TestCuts:
         data = bytearray(path.read_bytes())
         data[dense.positions.offset] ^= 1
         path.write_bytes(data)
-        (task,) = serial(manifest, None, Plan("serial", "none", 1, 1024, 1))
+        (task,) = tasks_of(manifest, None, Plan("serial", "none", 1, 1024, 1))
         with WeightStream(files, manifest, read_tiles(files, manifest), task.parts) as weights:
             next(weights)
             with pytest.raises(ModelError, match=r"positions of a layer in .*sha256 differs"):
@@ -190,7 +189,7 @@ class TestCuts:
         needs = []
         for name in ("m", "s"):
             model = PreparedModel(tmp_path / name)
-            tasks = rows(model.manifest, model.cut(2), Plan("rows", "sns", 2, 1024, 1))
+            tasks = tasks_of(model.manifest, model.cut(2), Plan("rows", "sns", 2, 1024, 1))
             needs.append(memory_need_bytes(tasks, model.manifest))
         assert needs[0] < needs[1]
 

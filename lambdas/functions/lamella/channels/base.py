@@ -59,8 +59,8 @@ class Channel(ABC):
     def receive(self, wanted: Collection[Source], wait_s: float) -> list[Delivery]:
         """Messages for this worker: some as soon as there are any, none after ``wait_s``.
 
-        Those from ``wanted`` are looked for; others may come too. One that is not acknowledged soon may come
-        again.
+        Those from ``wanted`` are looked for (without a wait, every one of them); others may come too. One
+        that is not acknowledged soon may come again.
         """
 
     @abstractmethod

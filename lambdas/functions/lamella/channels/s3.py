@@ -58,18 +58,19 @@ class S3Channel(Channel):
         """Ask for one object until it is there, and only then for the others.
 
         All of them are needed, and a miss is billed like a hit. The longer the one has been missing, the more
-        rarely it is asked for.
+        rarely it is asked for. Without a wait, all are asked for.
         """
         until_s = time.monotonic() + wait_s
         paths = [path for path in map(object_path, sorted(wanted)) if path not in self._acknowledged]
         delay_s = FIRST_WAIT_S
-        while not (paths and (found := self._read(paths[0]))):
+        found: list[Delivery] = []
+        while wait_s > 0 and not (paths and (found := self._read(paths[0]))):
             left_s = until_s - time.monotonic()
             if left_s <= 0:
                 return []
             time.sleep(min(delay_s, left_s))
             delay_s = min(delay_s * _GROWTH, LONGEST_WAIT_S)
-        for more in self._pool.map(self._read, paths[1:]):
+        for more in self._pool.map(self._read, paths[1:] if found else paths):
             found += more
         return found
 

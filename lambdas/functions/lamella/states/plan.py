@@ -14,16 +14,15 @@ from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, known_suffix, read_batch
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
 from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
-from lamella.memory import memory_need_bytes
 from lamella.plan import Assignment, Plan, Task
-from lamella.planner import Capacity, choose, fitting_memory_mb
+from lamella.planner import Capacity, choose, fitted
 from lamella.records import PlanRecord, Share, to_json
 from lamella.reservation import reserve
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.shares import share_to_bytes
 from lamella.storage import Bucket, folder, split_s3_uri
-from lamella.strategies import NEEDS_CUT, STRATEGIES
+from lamella.strategies import NEEDS_CUT, tasks_of
 
 START_ALLOWANCE_S = 60  # between the plan and the last worker's start
 WRITERS = 16
@@ -46,12 +45,13 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     manifest, manifest_sha256 = _read_model(model)
     batch = _read_input(runtime, request, manifest)
     sizes = config.worker_functions()
-    plan = choose(request, manifest, batch.samples, _capacity(runtime, config))
-    cut = read_cut(model, manifest, plan.workers) if plan.strategy in NEEDS_CUT else None
-    tasks = STRATEGIES[plan.strategy](manifest, cut, plan)
-    if request.memory_mb is None:
-        need = memory_need_bytes(tasks, manifest)
-        plan = dataclasses.replace(plan, memory_mb=fitting_memory_mb(need, list(sizes)))
+    chosen = choose(request, manifest, batch.samples, _capacity(runtime, config))
+
+    def tasks_under(plan: Plan) -> list[Task]:
+        cut = read_cut(model, manifest, plan.row_workers) if plan.strategy in NEEDS_CUT else None
+        return tasks_of(manifest, cut, plan)
+
+    plan, tasks = fitted(chosen, manifest, tasks_under, list(sizes), request.memory_mb)
     deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
     keys = RunKeys(event.run)
     channel = reserve(runtime, keys, plan, deadline_s)

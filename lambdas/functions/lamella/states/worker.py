@@ -21,13 +21,14 @@ from lamella.layout import RunKeys
 from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.memory import weight_memory
-from lamella.plan import Address, Assignment, SnsAddress, SqsAddress, parse_assignment
+from lamella.plan import Address, Assignment, SnsAddress, SqsAddress, Task, parse_assignment
 from lamella.records import Share, WorkerReport, part_to_bytes
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
 from lamella.sealing import with_own_write
 from lamella.shares import share_from_bytes
 from lamella.storage import Bucket, folder
 from lamella.streaming import WeightStream
+from lamella.task_progress import TaskProgress
 from lamella.tiles import read_tiles
 
 ENDING_S = 5.0  # kept back of the function's time to say what happened
@@ -63,7 +64,6 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     watch = AbortWatch(event.run, lambda: bucket.exists(keys.abort), time.monotonic)
     _join(bucket, keys, event.worker, context.log_stream_name, alone=assignment.channel is None)
     watch.check()
-    joined_s = time.time()
     runtime.logger.info("joined")
     task = assignment.task
     model = folder(runtime.s3, assignment.model)
@@ -77,7 +77,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     deadline_s = min(
         assignment.deadline_s, started_s + context.get_remaining_time_in_millis() / 1000 - ENDING_S
     )
-    observer = _Observer(runtime, len(manifest.layers), watch, deadline_s)
+    observer = _Observer(runtime, task, watch, deadline_s)
     mailbox = _mailbox(runtime, assignment, watch, deadline_s)
     tiles = read_tiles(model, manifest)
     weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks)
@@ -86,6 +86,10 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         Processor(threads_for(runtime.memory_mb)) as processor,
         closing(mailbox) if mailbox else nullcontext(),
     ):
+        # Here, so that weights are read meanwhile.
+        if mailbox:
+            mailbox.barrier(assignment.workers, deadline_s)
+        joined_s = time.time()
         runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
         output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
     report = WorkerReport(
@@ -106,9 +110,8 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         lambda usage: part_to_bytes(output, share, dataclasses.replace(report, usage=usage.to_json())),
     )
     bucket.write(keys.part(event.worker), body)
-    runtime.logger.info(
-        "ended", layer=len(manifest.layers), layers=len(manifest.layers), live=len(output.live)
-    )
+    progress = observer.progress
+    runtime.logger.info("ended", layer=progress.layer, layers=progress.layers, live=progress.live)
 
 
 def _join(bucket: Bucket, keys: RunKeys, worker: int, log_stream: str, *, alone: bool) -> None:
@@ -161,19 +164,24 @@ def _channel(runtime: Runtime, address: Address, worker: int) -> Channel:
 class _Observer:
     """Keeps each step's record, logs progress now and then, and ends a task whose run or time is over."""
 
-    def __init__(self, runtime: Runtime, layers: int, watch: AbortWatch, deadline_s: float) -> None:
+    def __init__(self, runtime: Runtime, task: Task, watch: AbortWatch, deadline_s: float) -> None:
         self.records: list[StepRecord] = []
-        self._runtime, self._layers, self._watch = runtime, layers, watch
+        self.progress = TaskProgress(task)
+        self._runtime, self._watch = runtime, watch
         self._deadline_s = deadline_s
         self._logged_s = time.time()
 
     def __call__(self, record: StepRecord) -> None:
         self.records.append(record)
+        self.progress.add(record)
         now_s = time.time()
         if now_s - self._logged_s >= PROGRESS_S:
             self._logged_s = now_s
             self._runtime.logger.info(
-                "progress", layer=record.layer + 1, layers=self._layers, live=record.live
+                "progress",
+                layer=self.progress.layer,
+                layers=self.progress.layers,
+                live=self.progress.live,
             )
         if now_s >= self._deadline_s:
             raise DeadlineExceeded(

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-from lamella.manifest import Cut, Manifest
-from lamella.plan import LayerPart, Plan, Range, Step, Task
-
-# Between steps a worker looks whether its run still goes on, and says how far it is.
-LAYERS_PER_STEP = 8
+from lamella.manifest import Manifest
+from lamella.plan import Plan
+from lamella.strategies.portions import Portion, even_ranges
 
 
-def samples(manifest: Manifest, _cut: Cut | None, plan: Plan) -> list[Task]:
-    """Contiguous, equal shares of the samples."""
-    bounds = [plan.samples * worker // plan.workers for worker in range(plan.workers + 1)]
-    return [
-        Task(worker, (start, stop), None, whole_layers(manifest, (start, stop)))
-        for worker, (start, stop) in enumerate(pairwise(bounds))
-    ]
-
-
-def whole_layers(manifest: Manifest, share: Range) -> tuple[Step, ...]:
-    """Steps that take some samples through every layer."""
-    parts = [
-        LayerPart(k, (0, layer.rows), (0, layer.nnz), layer.sha256) for k, layer in enumerate(manifest.layers)
-    ]
-    return tuple(
-        Step(tuple(parts[start : start + LAYERS_PER_STEP]), share)
-        for start in range(0, len(parts), LAYERS_PER_STEP)
-    )
+def samples(manifest: Manifest, plan: Plan) -> tuple[Portion, ...]:
+    """Shares of as many samples each; which samples those are is `lamella.strategies.dealing`'s."""
+    every_layer = (0, len(manifest.layers))
+    return tuple(Portion(every_layer, share) for share in even_ranges(plan.samples, plan.workers))

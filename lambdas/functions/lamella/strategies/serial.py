@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from lamella.manifest import Cut, Manifest
-from lamella.plan import Plan, Task
-from lamella.strategies.samples import whole_layers
+from lamella.manifest import Manifest
+from lamella.plan import Plan
+from lamella.strategies.portions import Portion
 
 
-def serial(manifest: Manifest, _cut: Cut | None, plan: Plan) -> list[Task]:
+def serial(manifest: Manifest, plan: Plan) -> tuple[Portion, ...]:
     """Every layer and every sample to one worker."""
-    everything = (0, plan.samples)
-    return [Task(0, everything, None, whole_layers(manifest, everything))]
+    return (Portion((0, len(manifest.layers)), (0, plan.samples)),)
