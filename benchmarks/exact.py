@@ -95,8 +95,10 @@ def good(row: Mapping[str, Any]) -> bool:
 def shown(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A line for each cell."""
     table = Table(title="against plain scipy, every bit", title_justify="left")
-    for name in ("network", "strategy", "channel", "workers", "micro-batches", "seconds"):
-        table.add_column(name, justify="left" if name in {"network", "strategy", "channel"} else "right")
+    for name in ("network", "strategy", "channel"):
+        table.add_column(name, no_wrap=True)
+    for name in ("workers", "micro-\nbatches", "seconds"):
+        table.add_column(name, justify="right")
     table.add_column("exact")
     for row in rows:
         channel = "" if row["channel"] == NO_CHANNEL else row["channel"]
