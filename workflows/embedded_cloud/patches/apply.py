@@ -21,6 +21,7 @@ from workflows.embedded_cloud.patches import (
     events,
     iam,
     lambda_backend,
+    requests,
     s3,
     schedule_resources,
     schedules,
@@ -33,6 +34,7 @@ from workflows.embedded_cloud.patches import (
 from workflows.embedded_cloud.patches.context import CloudContext
 
 PATCHES: tuple[Callable[[CloudContext], None], ...] = (
+    *requests.PATCHES,
     *stepfunctions_engine.PATCHES,
     *stepfunctions_stop.PATCHES,
     *cloudformation_parsing.PATCHES,
