@@ -179,7 +179,9 @@ def measure(rows: Rows, output: Output) -> Iterator[dict[str, Any]]:
                 for channel in rows.channels:
                     output.say(f"{name}, {workers} workers, {channel.value}")
                     cloud.chill()
-                    outcome = cloud.run(subject, strategy="rows", channel=channel.value, workers=workers)
+                    outcome = cloud.run(
+                        subject, strategy="rows", channel=channel.value, workers=workers, micro_batches=1
+                    )
                     yield _cell(
                         subject, outcome, channel, measured(network, channel, neurons, workers), workers
                     )
