@@ -11,7 +11,7 @@ CHECKOV := build/checkov/bin/checkov
 TRANSFORMED := build/transformed-template.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e build bench lint format render lock clean
+.PHONY: help setup demo test exact e2e build bench lint format render lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ demo: $(READY) $(KERNEL) ## run the main job, end to end, on the embedded cloud
 
 test: $(READY) $(KERNEL) ## run every test but the slowest
 	$(BIN)/python -m pytest
+
+exact: $(READY) $(KERNEL) ## compare runs by every strategy over every channel with plain scipy, bit by bit (minutes)
+	$(BIN)/python -m benchmarks.exact --quick
 
 e2e: $(READY) $(KERNEL) ## deploy, run, update and delete with the official SAM and AWS command lines (minutes)
 	$(BIN)/python -m pytest tests/e2e

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from safetensors.numpy import load_file
 
-from benchmarks.paper_table import prepared_model
+from benchmarks.prepared import prepared_model
 from benchmarks.samples import Samples, benchmark_samples
 from benchmarks.streaming import dense
 from lamella.engine import StepRecord, run_task

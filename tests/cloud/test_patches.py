@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from botocore.exceptions import ClientError
+from moto import backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from tests.cloud.conftest import Sample
 from tests.cloud.helpers import (
@@ -41,6 +44,7 @@ from tests.cloud.helpers import (
 )
 from workflows.embedded_cloud import EmbeddedCloud
 from workflows.embedded_cloud.patches.apply import PATCHES
+from workflows.embedded_cloud.patches.requests import list_services_once
 
 PASS = {"Type": "Pass", "End": True}
 
@@ -49,6 +53,26 @@ def test_every_patch_has_a_test() -> None:
     tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
     missing = [patch.__name__ for patch in PATCHES if f"def test_{patch.__name__}(" not in tests]
     assert missing == []
+
+
+# Requests
+
+
+def test_list_services_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        backends, "list_of_moto_modules", backends.list_of_moto_modules
+    )  # put back afterwards
+    if "list_services_once" not in os.environ.get("WITHOUT_PATCH", ""):
+        unused: Any = None
+        list_services_once(unused)
+    listed: list[Any] = []
+    monkeypatch.setattr(
+        os, "listdir", lambda *given, listdir=os.listdir: listed.append(given) or listdir(*given)
+    )
+    application = DomainDispatcherApplication(create_backend_app)
+    assert application.get_backend_for_host("s3") == "s3"
+    assert application.get_backend_for_host("nothing") is None
+    assert listed == []
 
 
 # Step Functions

@@ -28,7 +28,7 @@ from workflows.cli.cloud import deployed_cloud, template_path
 from workflows.cli.console import Output
 from workflows.cli.prep import layer_bar
 from workflows.cli.runs import FinishedRun, place_input, place_model, run_to_end
-from workflows.paper import MEASURED, Measurement
+from workflows.paper import QUEUE, QueueMeasurement
 
 NETWORK = "radixnet:1024x120"
 NEURONS, LAYERS, WORKERS, SAMPLES = 1024, 120, 8, 10_000
@@ -110,7 +110,7 @@ def demo(
     data = _result(samples, finished, verdict, asdict(report))
     output.result(
         data,
-        _comparison_table(data, MEASURED["queue", NEURONS, WORKERS]),
+        _comparison_table(data, QUEUE[NEURONS, WORKERS]),
         _live_table(verdict.live),
     )
     if not verdict.exact or verdict.official is False:
@@ -174,11 +174,11 @@ def _result(
         "live": {str(layer): count for layer, count in verdict.live.items()},
         "run": run,
         "cost_usd_paper_prices": paper_usd,
-        "paper": asdict(MEASURED["queue", NEURONS, WORKERS]),
+        "paper": asdict(QUEUE[NEURONS, WORKERS]),
     }
 
 
-def _comparison_table(data: Mapping[str, Any], paper: Measurement) -> Table:
+def _comparison_table(data: Mapping[str, Any], paper: QueueMeasurement) -> Table:
     """The run beside the paper's measurement of the same network on as many workers."""
     run, prices = data["run"], data["cost_usd_paper_prices"]
     usage = Usage.from_json(run["usage"])

@@ -22,6 +22,7 @@ from workflows.embedded_cloud.patches import (
     events,
     iam,
     lambda_backend,
+    requests,
     s3,
     schedule_resources,
     schedules,
@@ -34,6 +35,7 @@ from workflows.embedded_cloud.patches import (
 from workflows.embedded_cloud.patches.context import CloudContext
 
 PATCHES: tuple[Callable[[CloudContext], None], ...] = (
+    *requests.PATCHES,
     *stepfunctions_engine.PATCHES,
     *distributed_map.PATCHES,
     *stepfunctions_stop.PATCHES,

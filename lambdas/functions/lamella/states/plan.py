@@ -127,7 +127,7 @@ def _read_model(model: Bucket) -> tuple[Manifest, str]:
             f"{model.location()} is not a prepared model ({error}): upload one that 'lamella prep' made"
         ) from error
     manifest = parse_manifest(data, model.location(MANIFEST))
-    there = model.sizes()
+    there = model.sizes_of(manifest.files)
     for path, file in manifest.files.items():
         if path not in there:
             raise ModelError(f"{model.location(path)} is missing: upload the model again")
