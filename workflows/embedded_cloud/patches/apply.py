@@ -21,6 +21,10 @@ from workflows.embedded_cloud.patches import (
     events,
     iam,
     lambda_backend,
+    limits_lambda,
+    limits_messaging,
+    limits_stepfunctions,
+    limits_storage,
     s3,
     schedule_resources,
     schedules,
@@ -53,6 +57,10 @@ PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *schedules.PATCHES,
     *schedule_resources.PATCHES,
     *iam.PATCHES,
+    *limits_messaging.PATCHES,
+    *limits_lambda.PATCHES,
+    *limits_stepfunctions.PATCHES,
+    *limits_storage.PATCHES,
 )
 
 
