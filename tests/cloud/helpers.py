@@ -41,9 +41,9 @@ def archive(source: str | None = None) -> bytes:
 
 def make_function(cloud: EmbeddedCloud, source: str | None = None, **settings: Any) -> str:
     name = f"f-{uuid.uuid4().hex[:8]}"
-    request = {"Runtime": RUNTIME, "Handler": "app.handler", "Timeout": 30, "MemorySize": 256, **settings}
+    defaults = {"Runtime": RUNTIME, "Handler": "app.handler", "Timeout": 30, "MemorySize": 256, "Role": ROLE}
     client = cloud.client("lambda")
-    client.create_function(FunctionName=name, Role=ROLE, Code={"ZipFile": archive(source)}, **request)
+    client.create_function(FunctionName=name, Code={"ZipFile": archive(source)}, **{**defaults, **settings})
     return name
 
 

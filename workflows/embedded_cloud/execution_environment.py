@@ -74,7 +74,7 @@ class ExecutionEnvironment:
         self._init_ms: float | None = None
         self._init_reported = False
         self._log_start = 0
-        identifier = uuid.uuid4().hex
+        self.identifier = identifier = uuid.uuid4().hex
         self._temporary = directory / identifier[:16]
         self._temporary.mkdir(parents=True)
         self._log = LogStream(
@@ -136,6 +136,10 @@ class ExecutionEnvironment:
     def stop(self) -> None:
         """End the process; an invocation that it runs ends with Runtime.ExitError."""
         self._kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and its descendants."""
+        self._supervisor.signal_group(self.process, number)
 
     # what the runtime asks for (RuntimeEvents)
 
@@ -281,9 +285,10 @@ class ExecutionEnvironment:
             **dict(config.environment),
             "_HANDLER": config.handler,
             "_EMBEDDED_CLOUD_PID": str(os.getpid()),
-            "AWS_ACCESS_KEY_ID": "embedded",
+            "_EMBEDDED_CLOUD_FILE_BYTES": str(config.temporary_storage_mb * _MIB),
+            "AWS_ACCESS_KEY_ID": config.access_key,
             "AWS_SECRET_ACCESS_KEY": "embedded",
-            "AWS_SESSION_TOKEN": "embedded",
+            "AWS_SESSION_TOKEN": self.identifier,
             "AWS_REGION": config.region,
             "AWS_DEFAULT_REGION": config.region,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{config.runtime}",

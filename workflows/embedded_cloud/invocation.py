@@ -40,6 +40,8 @@ class FunctionConfig:
     layers: tuple[Path, ...]
     environment: tuple[tuple[str, str], ...]
     memory_mb: int
+    temporary_storage_mb: int
+    access_key: str
     timeout_s: int
     region: str
     log_group: str

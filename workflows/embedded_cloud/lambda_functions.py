@@ -10,6 +10,7 @@ from typing import Any
 
 from moto.awslambda.models import LambdaFunction, lambda_backends
 
+from workflows.embedded_cloud.callers import access_key_of
 from workflows.embedded_cloud.code_store import CodeStore
 from workflows.embedded_cloud.errors import EmbeddedCloudError
 from workflows.embedded_cloud.interpreters import find_interpreter
@@ -73,6 +74,8 @@ class LambdaFunctions:
             layers=tuple(self._layer(function, layer["Arn"]) for layer in function.layers),
             environment=tuple(sorted((key, str(value)) for key, value in function.environment_vars.items())),
             memory_mb=int(function.memory_size),
+            access_key=access_key_of(str(function.role)),
+            temporary_storage_mb=int(function.ephemeral_storage),
             timeout_s=int(function.timeout),
             region=function.region,
             log_group=str(logging.get("LogGroup") or f"/aws/lambda/{function.function_name}"),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import shutil
+import signal
 import threading
 import time
 from collections import defaultdict
@@ -142,6 +143,15 @@ class LambdaService:
             environments = [environment for pool in stale for environment in pool.idle]
         for environment in environments:
             environment.stop()
+
+    def signal(self, environment: str, number: signal.Signals) -> None:
+        """Send a signal to the processes of an execution environment, if it is there."""
+        with self._lock:
+            found = [
+                each for pool in self._pools.values() for each in pool.all if each.identifier == environment
+            ]
+        for each in found:
+            each.signal(number)
 
     def running(self) -> int:
         """Executions at this moment."""

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from botocore.config import Config
 from workflows.embedded_cloud.errors import EmbeddedCloudError
 
 CLOCK_PATH = "/_embedded/clock"
+FAULTS_PATH = "/_embedded/faults"
 EMAIL_LOG = "emails.jsonl"
 REGION = "us-east-1"
 _READY_TIMEOUT_S = 60.0
@@ -182,6 +183,29 @@ class EmbeddedCloud:
         """
         return self._clock(json.dumps({"advance_s": seconds}).encode())
 
+    def fail(self, rules: Sequence[Mapping[str, Any]], seed: int = 0) -> None:
+        """Replace the rules of what fails; with none, nothing does.
+
+        Parameters
+        ----------
+        rules
+            Each with fields of :class:`workflows.embedded_cloud.faults.Rule`, as
+            ``{"service": "s3", "operation": "GetObject", "fault": "throttle", "times": 3}``.
+        seed
+            Of what is drawn at random.
+
+        Raises
+        ------
+        EmbeddedCloudError
+            If a rule is none.
+        """
+        self._own(FAULTS_PATH, json.dumps({"rules": list(rules), "seed": seed}).encode())
+
+    def failures(self) -> list[dict[str, Any]]:
+        """What was made to fail since the rules were set, in order: service, operation, fault, rule."""
+        happened: list[dict[str, Any]] = self._own(FAULTS_PATH, None)["happened"]
+        return happened
+
     def emails(self) -> list[dict[str, Any]]:
         """Return what topics would have mailed to e-mail subscriptions, oldest first; nothing is mailed.
 
@@ -193,10 +217,14 @@ class EmbeddedCloud:
         return [json.loads(line) for line in lines]
 
     def _clock(self, body: bytes | None) -> datetime:
-        request = urllib.request.Request(self.endpoint_url + CLOCK_PATH, body)  # noqa: S310
+        return datetime.fromisoformat(self._own(CLOCK_PATH, body)["now"])
+
+    def _own(self, path: str, body: bytes | None) -> dict[str, Any]:
+        request = urllib.request.Request(self.endpoint_url + path, body)  # noqa: S310
         try:
             with urllib.request.urlopen(request) as answer:  # noqa: S310
-                return datetime.fromisoformat(json.load(answer)["now"])
+                found: dict[str, Any] = json.load(answer)
+                return found
         except urllib.error.HTTPError as error:
             raise EmbeddedCloudError(json.load(error)["message"]) from error
 

@@ -20,6 +20,11 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 from workflows.embedded_cloud.lambda_api import ACCOUNT_ID, StartResponse
+from workflows.embedded_cloud.patches.limits_messaging import (
+    MAXIMUM_VISIBILITY_S,
+    MOST_ATTRIBUTES,
+    is_allowed,
+)
 from workflows.embedded_cloud.patches.sqs import (
     BATCH_BYTES,
     message_bytes,
@@ -88,6 +93,7 @@ class MessagingApi:
         if set(request) - {"QueueUrl", "MessageBody", "MessageAttributes", "DelaySeconds"}:
             raise LeaveToMotoError
         attributes = _decode(request.get("MessageAttributes"))
+        _check_message(request["MessageBody"], attributes)
         return _sent(send_to_store(queue, request["MessageBody"], attributes, request.get("DelaySeconds")))
 
     def _send_batch(self, queue: Any, request: dict[str, Any], _environ: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +103,8 @@ class MessagingApi:
         if any(set(entry) - known for entry in entries):
             raise LeaveToMotoError
         decoded = [(entry, _decode(entry.get("MessageAttributes"))) for entry in entries]
+        for entry, attributes in decoded:
+            _check_message(entry["MessageBody"], attributes)
         # Everything is checked before anything is sent: what is left to moto must not be sent twice.
         sizes = [message_bytes(entry["MessageBody"], attributes) for entry, attributes in decoded]
         delays = [entry.get("DelaySeconds") or 0 for entry in entries]
@@ -123,7 +131,9 @@ class MessagingApi:
         count = request.get("MaxNumberOfMessages", 1)
         wait_s = request.get("WaitTimeSeconds", queue.receive_message_wait_time_seconds)
         visibility_s = request.get("VisibilityTimeout", queue.visibility_timeout)
-        if not (1 <= count <= _BATCH_ENTRIES and 0 <= wait_s <= _LONGEST_WAIT_S and visibility_s >= 0):
+        if not (1 <= count <= _BATCH_ENTRIES and 0 <= wait_s <= _LONGEST_WAIT_S) or not (
+            0 <= visibility_s <= MAXIMUM_VISIBILITY_S
+        ):
             raise LeaveToMotoError
         messages = receive_from_store(
             queue,
@@ -172,6 +182,11 @@ def _queue(environ: Mapping[str, Any], request: Mapping[str, Any]) -> Any:
 def _check_batch(entries: list[dict[str, Any]]) -> None:
     ids = {entry["Id"] for entry in entries}
     if not 1 <= len(entries) <= _BATCH_ENTRIES or len(ids) != len(entries):
+        raise LeaveToMotoError
+
+
+def _check_message(body: str, attributes: Mapping[str, Any]) -> None:
+    if not body or not is_allowed(body) or len(attributes) > MOST_ATTRIBUTES:
         raise LeaveToMotoError
 
 

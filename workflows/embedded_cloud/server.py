@@ -25,6 +25,8 @@ from workflows.embedded_cloud.cloudwatch import cloudwatch_sink
 from workflows.embedded_cloud.code_store import CodeStore
 from workflows.embedded_cloud.event_bus import EventBus
 from workflows.embedded_cloud.event_targets import EventTargets
+from workflows.embedded_cloud.faults.application import FaultsApi, FaultyApplication
+from workflows.embedded_cloud.faults.plan import FaultPlan
 from workflows.embedded_cloud.lambda_api import LambdaApi, StartResponse
 from workflows.embedded_cloud.lambda_functions import LambdaFunctions
 from workflows.embedded_cloud.lambda_service import LambdaService
@@ -132,10 +134,13 @@ class CloudServer:
             EventBus(),
             inbox,
             largest_memory_mb,
+            FaultPlan(),
         )
         apply_all(context, without=without_patches)
         clock_api = ClockApi(self._scheduler.clock, self._scheduler.advance)
-        self._server.app = CloudApplication(LambdaApi(functions), clock_api, inbox, CloudControlApi())
+        faults_api = FaultsApi(context.faults)
+        whole = CloudApplication(LambdaApi(functions), clock_api, faults_api, inbox, CloudControlApi())
+        self._server.app = FaultyApplication(whole, context.faults, self._lambda)
         self._scheduler.start()
         self._stopping = threading.Lock()
 

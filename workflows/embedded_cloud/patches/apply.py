@@ -22,6 +22,10 @@ from workflows.embedded_cloud.patches import (
     events,
     iam,
     lambda_backend,
+    limits_lambda,
+    limits_messaging,
+    limits_stepfunctions,
+    limits_storage,
     requests,
     s3,
     schedule_resources,
@@ -57,6 +61,10 @@ PATCHES: tuple[Callable[[CloudContext], None], ...] = (
     *schedules.PATCHES,
     *schedule_resources.PATCHES,
     *iam.PATCHES,
+    *limits_messaging.PATCHES,
+    *limits_lambda.PATCHES,
+    *limits_stepfunctions.PATCHES,
+    *limits_storage.PATCHES,
 )
 
 

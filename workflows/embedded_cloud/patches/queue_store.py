@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,9 +36,15 @@ class QueueStore:
     """What is in a queue: ready in order of arrival, delayed or in flight by the time they are ready (again).
 
     Receivers wait on one condition: a message wakes one of them at once, and waiting costs nothing.
+
+    Parameters
+    ----------
+    deliveries
+        What arrives of a message that is sent with a delay, and after how long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deliveries: Callable[[Any, float], Sequence[tuple[Any, float]]] | None = None) -> None:
+        self._deliveries = deliveries or (lambda message, delay_s: [(message, delay_s)])
         self._changed = threading.Condition()
         self._ready: deque[Stored] = deque()
         self._later: list[tuple[float, int, int, Stored]] = []
@@ -62,13 +68,14 @@ class QueueStore:
 
     def add(self, message: Any, delay_s: float) -> None:
         """Put a message in."""
-        stored = Stored(message, "gone")
-        with self._changed:
-            if delay_s > 0:
-                self._postpone(stored, "delayed", delay_s)
-            else:
-                self._make_ready(stored)
-            self._changed.notify()
+        for arriving, late_s in self._deliveries(message, delay_s):
+            stored = Stored(arriving, "gone")
+            with self._changed:
+                if late_s > 0:
+                    self._postpone(stored, "delayed", late_s)
+                else:
+                    self._make_ready(stored)
+                self._changed.notify()
 
     def receive(
         self,

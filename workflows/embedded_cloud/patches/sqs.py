@@ -16,6 +16,7 @@ from moto.sqs import models as sqs_models
 from moto.sqs.exceptions import BatchRequestTooLong, InvalidParameterValue, ReceiptHandleIsInvalid
 from moto.sqs.models import Queue, SQSBackend
 
+from workflows.embedded_cloud.faults.deliveries import Deliveries
 from workflows.embedded_cloud.patches.context import CloudContext
 from workflows.embedded_cloud.patches.queue_store import QueueStore
 
@@ -33,12 +34,13 @@ def forget_models(_context: CloudContext) -> None:
     BaseModel.__new__ = new
 
 
-def constant_time_queues(_context: CloudContext) -> None:
+def constant_time_queues(context: CloudContext) -> None:
     """Standard queues live in a :class:`QueueStore`.
 
     moto scans the whole queue a dozen times per received message, hands one message to two receivers,
     and gives messages to receivers that have hung up.
     """
+    deliveries = Deliveries(context.faults)
     original_init = Queue.__init__
     original_add = Queue.add_message
     original_delete = Queue.delete_message
@@ -57,7 +59,7 @@ def constant_time_queues(_context: CloudContext) -> None:
     }
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        self.store = QueueStore()
+        self.store = QueueStore(deliveries)
         original_init(self, *args, **kwargs)
 
     def add_message(self: Any, message: Any) -> None:

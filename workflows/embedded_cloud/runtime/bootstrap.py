@@ -4,6 +4,7 @@ Runs under the function's interpreter, with the standard library alone; it is co
 """
 
 import os
+import resource
 import sys
 
 PR_SET_PDEATHSIG = 1
@@ -21,8 +22,15 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), SIGKILL)
 
 
+def limit_files() -> None:
+    """No file may be larger than all of /tmp: what several take together is not counted."""
+    size = int(os.environ.pop("_EMBEDDED_CLOUD_FILE_BYTES"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
 if __name__ == "__main__":
     die_with_parent()
+    limit_files()
     sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
     from awslambdaric.__main__ import main
 
