@@ -72,7 +72,9 @@ def wait_for_workers(handle: RunHandle, count: int, seconds: float = 30) -> None
 
 
 def held_slots(stack: Stack) -> dict[str, Any]:
-    """The lease of the stack's slots."""
+    """The lease of the stack's slots; none if no run has leased any yet."""
+    if not stack.files().exists("leases/slots.json"):
+        return {}
     held: dict[str, Any] = json.loads(stack.files().read("leases/slots.json"))["slots"]
     return held
 
