@@ -227,7 +227,7 @@ class ChannelContract:
 
     def test_a_barrier_tells_everyone_who_is_missing(self, gang: Gang) -> None:
         ends = gang(4)
-        until_s = time.time() + 2
+        until_s = time.time() + 3
         late = at_once(
             [partial(mailbox(ends[worker], worker).barrier, 4, until_s) for worker in (0, 2)]
         ) + at_once([partial(mailbox(ends[3], 3).barrier, 4, until_s)])

@@ -33,3 +33,13 @@ def test_a_barrier_of_many_workers(here: int, outcome: str) -> None:
     boxes = [mailbox(MemoryChannel(hub, worker), worker) for worker in range(here)]
     passed = at_once([partial(box.barrier, 64, until_s) for box in boxes])
     assert {str(each).partition(" to begin")[0] for each in passed} == {outcome}
+
+
+def test_who_is_missing_is_told_before_the_first_has_to_give_up() -> None:
+    hub, now_s = MemoryHub(3), time.time()
+    boxes = [
+        mailbox(MemoryChannel(hub, worker), worker, seconds=seconds) for worker, seconds in ((0, 60), (1, 2))
+    ]
+    passed = at_once([partial(box.barrier, 3, now_s + 60) for box in boxes])
+    assert ["worker 2 to begin" in str(each) for each in passed] == [True, True]
+    assert time.time() - now_s < 10

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import struct
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -25,6 +26,7 @@ from lamella.outbox import Outbox
 COMING: Place = (0, 0)
 GOING: Place = (0, 1)
 ANSWER_S = 5.0  # how much longer than worker 0 the others wait, for what it says
+_MOMENT = struct.Struct("<d")
 _WHILE_SENDING_S = (
     1.0  # the longest wait for a letter while it may still turn out that one's own was not sent
 )
@@ -105,7 +107,7 @@ class Mailbox:
         MessageError
             If a message of this run is damaged or contradicts another.
         """
-        return self._await((layer, first_sample), sources, self._deadline_s, _halo_missing)
+        return self._await((layer, first_sample), sources, lambda: self._deadline_s, _halo_missing)
 
     def reduce(
         self,
@@ -139,8 +141,9 @@ class Mailbox:
         if self._worker:
             self.post(*place, {0: data})
             return None
-        until_s = self._deadline_s if until_s is None else until_s
-        letters = self._await(place, range(1, workers), until_s, _not_come)
+        letters = self._await(
+            place, range(1, workers), lambda: self._deadline_s if until_s is None else until_s, _not_come
+        )
         return functools.reduce(combine, (letters[worker] for worker in sorted(letters)), data)
 
     def barrier(self, workers: int, until_s: float) -> None:
@@ -151,8 +154,8 @@ class Mailbox:
         Parameters
         ----------
         until_s
-            When to give up, on the mailbox's clock; the same for all. A little before the deadline at the
-            latest.
+            When to give up, on the mailbox's clock; a little before the deadline at the latest. Of different
+            moments, the first counts.
 
         Raises
         ------
@@ -162,18 +165,30 @@ class Mailbox:
             As `collect`.
         """
         # So that all can still hear who is missing.
-        answer_s = min(ANSWER_S, (self._deadline_s - self._clock()) / 5)
+        answer_s = max(0.0, min(ANSWER_S, (self._deadline_s - self._clock()) / 5))
         until_s = min(until_s, self._deadline_s - answer_s)
         if self._worker:
-            self.reduce(COMING, workers, b"", _first)
-            refusal = self._await(GOING, [0], until_s + answer_s, _not_come)[0].decode(errors="replace")
+            self.post(*COMING, {0: _MOMENT.pack(until_s)})
+            refusal = self._await(GOING, [0], lambda: until_s + answer_s, _not_come)[0].decode(
+                "utf-8", "replace"
+            )
         else:
             refusal = ""
+            others = range(1, workers)
+
+            def soonest_s() -> float:
+                """When the first of those who have come gives up."""
+                come = [
+                    self._letter((COMING, worker)) for worker in others if self._complete((COMING, worker))
+                ]
+                moments: list[float] = [_MOMENT.unpack(moment)[0] for moment in come]
+                return min([until_s, *moments])
+
             try:
-                self.reduce(COMING, workers, b"", _first, until_s)
+                self._await(COMING, others, soonest_s, _not_come)
             except DeadlineExceeded as error:
                 refusal = str(error)
-            self.post(*GOING, dict.fromkeys(range(1, workers), refusal.encode()))
+            self.post(*GOING, dict.fromkeys(others, refusal.encode()))
         if refusal:
             raise DeadlineExceeded(refusal)
 
@@ -235,12 +250,18 @@ class Mailbox:
             raise DeadlineExceeded("what was posted could not be sent until the run's deadline")
 
     def _await(
-        self, place: Place, sources: Iterable[int], until_s: float, explain: Callable[[Place, str], str]
+        self,
+        place: Place,
+        sources: Iterable[int],
+        until_s: Callable[[], float],
+        explain: Callable[[Place, str], str],
     ) -> dict[int, bytes]:
         """What each source sent to a place.
 
         Parameters
         ----------
+        until_s
+            When to give up, as it stands after what has come.
         explain
             What it means that workers (as a list to read) have not sent by then.
         """
@@ -249,7 +270,7 @@ class Mailbox:
         while missing:
             self._outbox.raise_failure()
             self._watch.check()
-            left_s = until_s - self._clock()
+            left_s = until_s() - self._clock()
             # The last time without waiting: then a channel looks for all of them.
             wait_s = max(
                 0.0, min(self._watch.due_in_s, left_s, _WHILE_SENDING_S if self._outbox.busy else left_s)
@@ -323,10 +344,15 @@ class Mailbox:
         chunks = self._chunks.get(key, {})
         return any(len(chunks) == message.chunks for message in chunks.values())
 
-    def _take(self, key: Source) -> bytes:
-        chunks = self._chunks.pop(key)
-        self._taken.add(key)
+    def _letter(self, key: Source) -> bytes:
+        chunks = self._chunks[key]
         return b"".join(chunks[i].payload for i in range(len(chunks)))
+
+    def _take(self, key: Source) -> bytes:
+        letter = self._letter(key)
+        del self._chunks[key]
+        self._taken.add(key)
+        return letter
 
 
 def _halo_missing(place: Place, late: str) -> str:
@@ -338,7 +364,3 @@ def _not_come(_: Place, late: str) -> str:
         f"the others waited in vain for worker {late} to begin: start the run again, or ask for fewer "
         "workers (the account may not run as many at once)"
     )
-
-
-def _first(one: bytes, _: bytes) -> bytes:
-    return one
