@@ -1,9 +1,9 @@
 """Putting a wide output together in bounded memory: ``python -m benchmarks.collect [--json]``.
 
-Workers' parts of an output that is larger than the function Collect are made up, a block at a time, and written as
-workers write them. Then the state Collect itself puts them together, in a process of its own whose memory is
-measured, through an S3 in another: predictions and activations. Some of its blocks are made up again and compared,
-bit by bit.
+Workers' parts of an output that is larger than the function Collect are made up, a block at a time, and
+written as workers write them. Then the state Collect itself puts them together, in a process of its own whose
+memory is measured, through an S3 in another: predictions and activations. Samples from all over are made up
+again and compared, bit by bit.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ from lamella.events import CollectEvent
 from lamella.files import Directory
 from lamella.layout import MODELS, RunKeys
 from lamella.manifest import read_manifest
-from lamella.parts import PartIndex, block_bounds
-from lamella.plan import Plan
+from lamella.part_writer import write_part
+from lamella.parts import block_bounds
+from lamella.plan import Plan, Range
 from lamella.predictions import SampleBlock, activations_head, prediction_lines, source_rows
 from lamella.records import PlanRecord, Share, WorkerReport, to_json
 from lamella.runtime import Runtime, peak_memory_bytes
 from lamella.states.collect import collect_run
 from lamella.storage import Bucket
-from lamella.uploads import Upload
+from lamella.usage import Usage
 from model_prep.readers import open_source
 from model_prep.writer import write_model
 from workflows.cli.console import Output
@@ -46,18 +47,19 @@ from workflows.embedded_cloud import EmbeddedCloud
 
 BUCKET = "collect"
 RUN = "collected"
-CHUNK = 64
+PATTERNS = 8
 CHECKED = 12
+CHECKED_SAMPLES = 50
 
 
 @dataclass(frozen=True)
 class Case:
-    """An output that is made up.
+    """An output that is made up of some patterns, which follow each other at random.
 
     Attributes
     ----------
     live
-        Share of the samples that are not all zero; where it isn't all of them, half of their cells are zero too.
+        Share of the samples that are not all zero; where it isn't all, half of their cells are zero too.
     """
 
     name: str
@@ -65,24 +67,44 @@ class Case:
     shares: tuple[Share, ...]
     samples: int
 
-    def alive(self) -> NDArray[np.bool_]:
-        """Which samples are."""
-        return np.random.default_rng([1, self.samples]).random(self.samples) < self.live
+    def blocks(self, worker: int) -> list[Range]:
+        """As its part has them."""
+        return block_bounds(self.shares[worker], len(self.shares))
 
-    def block(self, worker: int, samples: tuple[int, int]) -> NDArray[np.float32]:
-        """Rows x samples, the same however it is asked for."""
+    def encoded(self, worker: int) -> Iterator[bytes]:
+        """A worker's blocks. None depends on where it stands, so a pattern is encoded once."""
+        known: dict[tuple[int, int], bytes] = {}
+        for number, (start, stop) in enumerate(self.blocks(worker)):
+            key = self._pattern(number), stop - start
+            if key not in known:
+                block = Activations(np.arange(start, stop), self._values(worker, *key))
+                known[key] = encode(block, (start, stop))
+            yield known[key]
+
+    def columns(self, worker: int, samples: Range) -> NDArray[np.float32]:
+        """A worker's rows of some samples."""
+        found = []
+        for number, (start, stop) in enumerate(self.blocks(worker)):
+            if start < samples[1] and stop > samples[0]:
+                block = self._values(worker, self._pattern(number), stop - start)
+                found.append(block[:, max(samples[0] - start, 0) : samples[1] - start])
+        return np.concatenate(found, axis=1)
+
+    def _pattern(self, number: int) -> int:
+        return int(np.random.default_rng([1, number]).integers(PATTERNS))
+
+    def _values(self, worker: int, pattern: int, samples: int) -> NDArray[np.float32]:
         rows = self.shares[worker].rows[1] - self.shares[worker].rows[0]
-        chunks = []
-        for chunk in range(samples[0] // CHUNK, -(-samples[1] // CHUNK)):
-            values = np.random.default_rng([2, worker, chunk]).standard_normal((rows, CHUNK), np.float32)
-            chunks.append(values if self.live == 1 else np.maximum(values, 0))
-        first = samples[0] // CHUNK * CHUNK
-        found = np.concatenate(chunks, axis=1)[:, samples[0] - first : samples[1] - first]
-        found[:, ~self.alive()[slice(*samples)]] = 0
-        return found
+        values = np.random.default_rng([2, worker, pattern]).standard_normal((rows, samples), np.float32)
+        # Zeros have no sign in a part: the codec leaves them out.
+        values += np.float32(0)
+        if self.live < 1:
+            np.maximum(values, 0, out=values)
+            values[:, np.random.default_rng([3, pattern]).random(samples) >= self.live] = 0
+        return values
 
 
-@dataclass(frozen=True)
+@dataclass
 class Context:
     """What Lambda passes to a handler."""
 
@@ -105,16 +127,9 @@ def leave_model(bucket: Bucket, network: str, workers: int, folder: Path) -> NDA
 
 def leave_part(bucket: Bucket, case: Case, worker: int) -> int:
     """Write a worker's part as a worker does, but for never having all of it; its bytes."""
-    share, index = case.shares[worker], PartIndex()
     report = WorkerReport(worker, 0.0, 0.0, 0.0, 0, (), (0, ""), {})
-    with Upload(bucket, RunKeys(RUN).part(worker)) as upload:
-        for bounds in block_bounds(share, len(case.shares)):
-            values = np.ascontiguousarray(case.block(worker, bounds))
-            block = encode(Activations(np.arange(*bounds), values), bounds)
-            index.add(block)
-            upload.write(block)
-        upload.finish(index.head(share, len(case.shares), report))
-    return sum(index.sizes)
+    path, share, workers = RunKeys(RUN).part(worker), case.shares[worker], len(case.shares)
+    return write_part(bucket, path, case.encoded(worker), share, workers, report, Usage)
 
 
 def leave_plan(bucket: Bucket, case: Case) -> None:
@@ -158,26 +173,31 @@ def in_process_of_its_own(environment: dict[str, str]) -> dict[str, Any]:
         return pool.submit(collected, environment).result()
 
 
-def equal_blocks(bucket: Bucket, case: Case, order: NDArray[np.int64]) -> Iterator[bool]:
+def equal_samples(bucket: Bucket, case: Case, order: NDArray[np.int64]) -> Iterator[bool]:
     """Whether some samples' activations and predictions are what was made up."""
     keys, outputs = RunKeys(RUN), len(order)
     lines = bucket.read(keys.predictions).splitlines(keepends=True)
     yield len(lines) == case.samples + 1
+    # All in one request, of which no more is held than what is compared.
+    body = bucket.client.get_object(Bucket=bucket.bucket, Key=keys.activations)["Body"]
     head = activations_head(case.samples, outputs)
-    yield bucket.read(keys.activations, 0, len(head)) == head
-    for first in np.unique(np.linspace(0, case.samples - 1, CHECKED).astype(int)).tolist():
-        start = first // CHUNK * CHUNK
-        stop = min(start + CHUNK, case.samples)
-        expected = np.empty((stop - start, outputs), np.float32)
+    yield body.read(len(head)) == head
+    at, last = 0, max(case.samples - CHECKED_SAMPLES, 0)
+    for start in np.unique(np.linspace(0, last, CHECKED).astype(int)).tolist():
+        while at < start:
+            skipped = min(start - at, CHECKED_SAMPLES)
+            body.read(4 * outputs * skipped)
+            at += skipped
+        stop = min(start + CHECKED_SAMPLES, case.samples)
+        expected = np.empty((stop - at, outputs), np.float32)
         expected[:, order] = np.concatenate(
-            [case.block(worker, (start, stop)) for worker in range(len(case.shares))]
+            [case.columns(worker, (at, stop)) for worker in range(len(case.shares))]
         ).T
-        at = len(head) + 4 * outputs * start
-        yield bucket.read(keys.activations, at, at + expected.nbytes) == expected.tobytes()
-        predicted = prediction_lines(
-            SampleBlock((start, stop), expected.any(axis=1), expected), first_sample=0
-        )
-        yield b"".join(lines[1 + start : 1 + stop]) == predicted
+        yield body.read(expected.nbytes) == expected.tobytes()
+        whole = SampleBlock((at, stop), np.ones(stop - at, bool), expected)
+        yield b"".join(lines[1 + at : 1 + stop]) == prediction_lines(whole, first_sample=0)
+        at = stop
+    yield body.read() == b""
 
 
 def measure(outputs: int, samples: int, workers: int, output: Output) -> list[dict[str, Any]]:
@@ -205,7 +225,7 @@ def measure(outputs: int, samples: int, workers: int, output: Output) -> list[di
                 | {
                     "need_bytes": collect_need_bytes(shares, outputs, samples),
                     "most_bytes": COLLECT_MEMORY_MB << 20,
-                    "equal": all(equal_blocks(bucket, case, order)),
+                    "equal": all(equal_samples(bucket, case, order)),
                 }
             )
             client.delete_object(Bucket=BUCKET, Key=RunKeys(RUN).activations)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from lamella.abort import AbortWatch
 from lamella.activations import Activations
 from lamella.channels.memory import MemoryChannel, MemoryHub
+from lamella.cut import read_cut
 from lamella.dealing import Dealing
 from lamella.engine import StepRecord, run_task
 from lamella.files import Directory
 from lamella.inputs import Batch
 from lamella.mailbox import Mailbox
-from lamella.manifest import Manifest, read_cut, read_manifest
+from lamella.manifest import Manifest, read_manifest
 from lamella.plan import Assignment, Plan, StrategyName, Task, parse_assignment
 from lamella.predictions import source_rows
 from lamella.records import Share

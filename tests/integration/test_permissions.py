@@ -256,6 +256,7 @@ def roles(
             gang.plan(good, model, samples, channel)
             gang.work(good)
             collect_run(CollectEvent(run=good, attempt=1), gang.runtime("Collect"))
+            break_off(gang.runtime("Plan").bucket, RunKeys(good).input(0))
             break_off(gang.runtime("WorkerSmall").bucket, RunKeys(good).part(0))
             break_off(gang.runtime("Collect").bucket, RunKeys(good).activations)
             assert gang.finish(good, "SUCCEEDED")["status"] == "SUCCEEDED"

@@ -79,6 +79,7 @@ ALLOWED = {
         Grant(("s3:GetObject",), (f"{BUCKET}/uploads/*",), "samples that the command line brought along"),
         Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/abort",), "was the run stopped while it was planned?"),
         Grant(("s3:PutObject",), (f"{BUCKET}/runs/*",), "plan, tasks and each worker's samples"),
+        Grant(("s3:AbortMultipartUpload",), (f"{BUCKET}/runs/*/work/*",), "breaks off a large share"),
         Grant(("s3:GetObject", "s3:PutObject"), (f"{BUCKET}/leases/*",), "takes slots"),
         Grant(("s3:ListBucket",), (BUCKET,), "are the model's files there? And missing answers 404"),
         Grant(("lambda:GetAccountSettings",), ("*",), "how many workers can run at once"),

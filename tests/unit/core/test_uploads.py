@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 from moto import mock_aws
 
+from lamella import parts, uploads
+from lamella.activations import Activations
 from lamella.cost import cost, load_book
+from lamella.dealing import Dealing
 from lamella.errors import CloudError
 from lamella.metering import Meter
+from lamella.part_stream import PartStream
+from lamella.part_writer import write_part
+from lamella.parts import encoded_blocks
+from lamella.records import Share
 from lamella.storage import Bucket
 from lamella.uploads import LEAST_PART_BYTES, MOST_PARTS, PART_BYTES, SENDERS, Upload, part_bytes_for
 from lamella.usage import Count, Usage
+from tests.parts import REPORT, MemoryFiles
 
 PART = LEAST_PART_BYTES
 
@@ -168,3 +178,28 @@ def test_parts_are_within_the_limits_of_s3(expected: int) -> None:
     # One more for the head.
     assert -(-expected // size) + 1 <= MOST_PARTS
     assert size <= 5 << 30
+
+
+@pytest.mark.parametrize("samples", [1, 40, 400])
+def test_a_part_counts_the_requests_that_write_it(
+    bucket: Bucket, meter: Meter, monkeypatch: pytest.MonkeyPatch, samples: int
+) -> None:
+    """Small ones are one PUT; the largest here has several parts, the first of which is sent last."""
+    monkeypatch.setattr(uploads, "PART_BYTES", 3000)
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
+    monkeypatch.setattr(parts, "BLOCK_BYTES", 4 * 10 * 8)
+    share = Share((20, 30), (0, samples))
+    values = np.random.default_rng(1).random((10, samples), np.float32)
+    output = Activations(np.arange(samples), values)
+    write_part(bucket, "0", encoded_blocks(output, share, 1), share, 1, REPORT, meter.usage)
+    used = meter.usage()
+
+    data = bucket.read("0")
+    assert data[8:].startswith(b'{"__metadata__"')
+    with PartStream(MemoryFiles({"0": data}), str, [share], Dealing()) as stream:
+        (report,) = stream.reports
+        found = [piece.values for _, piece in stream.pieces((0, samples))]
+    assert replace(report, usage={}) == REPORT
+    assert Usage.from_json(report.usage) == used
+    assert ("s3.put_object" in used.counts) == (samples < 400)
+    assert np.concatenate(found, axis=1).tobytes() == values.tobytes()

@@ -75,9 +75,7 @@ class Batch:
             ``[start, stop)``, from 0.
         """
         start, stop = samples
-        part = self.matrix if rows is None else self.matrix.take(rows)
-        if (start, stop) != (0, self.samples):
-            part = part.chosen((part.columns >= start) & (part.columns < stop))
+        part = self.matrix.between(start, stop, rows)
         seen = np.zeros(stop - start, bool)
         seen[part.columns - start] = True
         column = np.cumsum(seen) - 1

@@ -10,26 +10,28 @@ from concurrent.futures import ThreadPoolExecutor
 from lamella.channels import Place
 from lamella.collect_memory import COLLECT_MEMORY_MB, check_collect, collect_need_bytes
 from lamella.config import Config
+from lamella.cut import read_cut
 from lamella.dealing import Dealing
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
 from lamella.inputs import Batch, check_id_column, read_batch
 from lamella.inputs.ids import ids_to_bytes
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
-from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
+from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.plan import Assignment, Plan, Task
 from lamella.planner import Capacity, choose, fitted
 from lamella.records import PlanRecord, Share, to_json
 from lamella.reservation import reserve
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
-from lamella.shares import share_to_bytes
+from lamella.shares import write_share, writing_bytes
 from lamella.storage import Bucket, folder, split_s3_uri
 from lamella.strategies import NEEDS_CUT, tasks_of
 from lamella.strategies.dealing import deal
 
 START_ALLOWANCE_S = 60  # between the plan and the last worker's start
 WRITERS = 16
+WRITING_BYTES = 512 << 20  # of what Plan's memory is for; most of it is the input's
 
 
 def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
@@ -159,10 +161,14 @@ def _dealing(
 def _write_tasks(bucket: Bucket, keys: RunKeys, assignments: list[Assignment], batch: Batch) -> None:
     def write(assignment: Assignment) -> None:
         task = assignment.task
-        bucket.write(keys.input(task.worker), share_to_bytes(batch, task.features, task.samples))
+        write_share(bucket, keys.input(task.worker), batch, task.features, task.samples)
         bucket.write(keys.task(task.worker), assignment.to_bytes())
 
-    with ThreadPoolExecutor(WRITERS) as pool:
+    most = max(
+        writing_bytes(batch.features if task.features is None else len(task.features), task.samples)
+        for task in (assignment.task for assignment in assignments)
+    )
+    with ThreadPoolExecutor(min(max(WRITING_BYTES // max(most, 1), 1), WRITERS)) as pool:
         list(pool.map(write, assignments))
 
 

@@ -9,7 +9,6 @@ import time
 from contextlib import closing, nullcontext
 
 from lamella.abort import AbortWatch
-from lamella.activations import Activations
 from lamella.channels import Channel
 from lamella.channels.s3 import S3Channel
 from lamella.channels.sns import SnsChannel
@@ -22,17 +21,16 @@ from lamella.layout import RunKeys
 from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.memory import weight_memory
-from lamella.parts import PartIndex, encoded_blocks
+from lamella.part_writer import write_part
+from lamella.parts import encoded_blocks
 from lamella.plan import Address, Assignment, SnsAddress, SqsAddress, Task, parse_assignment
 from lamella.records import Share, WorkerReport
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
-from lamella.sealing import with_own_write
 from lamella.shares import share_from_bytes
 from lamella.storage import Bucket, folder
 from lamella.streaming import WeightStream
 from lamella.task_progress import TaskProgress
 from lamella.tiles import read_tiles
-from lamella.uploads import Upload
 
 ENDING_S = 5.0  # kept back of the function's time to say what happened
 PROGRESS_S = 0.5  # least time between two lines of progress
@@ -107,32 +105,11 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         weights=weights.use,
         peak_bytes=peak_memory_bytes(),
     )
-    _leave_part(runtime, keys, output, Share(task.rows, task.samples), assignment.workers, report)
+    share, workers = Share(task.rows, task.samples), assignment.workers
+    blocks = encoded_blocks(output, share, workers)
+    write_part(bucket, keys.part(event.worker), blocks, share, workers, report, runtime.usage)
     progress = observer.progress
     runtime.logger.info("ended", layer=progress.layer, layers=progress.layers, live=progress.live)
-
-
-def _leave_part(
-    runtime: Runtime,
-    keys: RunKeys,
-    output: Activations,
-    share: Share,
-    workers: int,
-    report: WorkerReport,
-) -> None:
-    """Write the output block by block, and the report, which counts that, before it."""
-    index = PartIndex()
-    with Upload(runtime.bucket, keys.part(report.worker), expected_bytes=output.values.nbytes) as upload:
-        for block in encoded_blocks(output, share, workers):
-            index.add(block)
-            upload.write(block)
-        upload.settle()
-        head = with_own_write(
-            runtime.usage(),
-            lambda usage: index.head(share, workers, dataclasses.replace(report, usage=usage.to_json())),
-            upload.ending,
-        )
-        upload.finish(head)
 
 
 def _join(bucket: Bucket, keys: RunKeys, worker: int, log_stream: str, *, alone: bool) -> None:
