@@ -33,8 +33,8 @@ from lamella.kernel import Processor
 from lamella.manifest import read_manifest
 from lamella.memory import weight_memory
 from lamella.plan import Plan
+from lamella.predictions import source_rows
 from lamella.runtime import peak_memory_bytes
-from lamella.states.collect import source_rows
 from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles

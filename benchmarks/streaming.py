@@ -30,7 +30,7 @@ from lamella.kernel import Processor
 from lamella.manifest import Manifest, read_manifest
 from lamella.memory import LEAST_WINDOW_BYTES, stored_bytes
 from lamella.plan import Plan, Task
-from lamella.states.collect import source_rows
+from lamella.predictions import source_rows
 from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import TileMap, read_tiles

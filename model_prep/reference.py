@@ -59,13 +59,7 @@ def plain_scipy(
     BatchError
         If the batch hasn't as many features as the model.
     """
-    samples, features = batch.shape
-    if features != source.features:
-        raise BatchError(f"the batch has {features} features, {source.description} takes {source.features}")
-    blocks: list[Weight] = [
-        sparse.csr_array(batch[first : first + SAMPLES_AT_ONCE].T.astype(np.float32))
-        for first in range(0, samples, SAMPLES_AT_ONCE)
-    ]
+    blocks = _blocks(source, batch)
     for done, layer in enumerate(source, start=1):
         blocks = [_forward(layer, block) for block in blocks]
         if observe:
@@ -76,6 +70,28 @@ def plain_scipy(
     if layer.activation == "softmax":
         outputs = [softmax(output) for output in outputs]
     return np.concatenate([output.T for output in outputs])
+
+
+def live_layers(source: Source, batch: sparse.csr_array[Any, tuple[int, int]]) -> NDArray[np.int64]:
+    """How many layers each sample (of a batch as for `plain_scipy`) comes to without being all zero."""
+    blocks = _blocks(source, batch)
+    layers = np.zeros(batch.shape[0], np.int64)
+    for layer in source:
+        for number, block in enumerate(blocks):
+            layers[number * SAMPLES_AT_ONCE + np.unique(block.indices)] += 1
+        blocks = [_forward(layer, block) for block in blocks]
+    return layers
+
+
+def _blocks(source: Source, batch: sparse.csr_array[Any, tuple[int, int]]) -> list[sparse.csr_array]:
+    """The batch, features x samples, some samples at a time."""
+    samples, features = batch.shape
+    if features != source.features:
+        raise BatchError(f"the batch has {features} features, {source.description} takes {source.features}")
+    return [
+        sparse.csr_array(batch[first : first + SAMPLES_AT_ONCE].T.astype(np.float32))
+        for first in range(0, samples, SAMPLES_AT_ONCE)
+    ]
 
 
 def _forward(layer: SourceLayer, x: Weight) -> Weight:

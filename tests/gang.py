@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +13,21 @@ from numpy.typing import NDArray
 from lamella.abort import AbortWatch
 from lamella.activations import Activations
 from lamella.channels.memory import MemoryChannel, MemoryHub
+from lamella.cut import read_cut
+from lamella.dealing import Dealing
 from lamella.engine import StepRecord, run_task
 from lamella.files import Directory
 from lamella.inputs import Batch
 from lamella.mailbox import Mailbox
-from lamella.manifest import Manifest, read_cut, read_manifest
+from lamella.manifest import Manifest, read_manifest
 from lamella.plan import Assignment, Plan, StrategyName, Task, parse_assignment
-from lamella.records import PlanRecord, Share
+from lamella.predictions import source_rows
+from lamella.records import Share
 from lamella.shares import share_from_bytes, share_to_bytes
-from lamella.states.collect import finished, merge, source_rows
 from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
-
-
-def plan_record(plan: Plan, tasks: Sequence[Task]) -> PlanRecord:
-    """What Plan would leave."""
-    shares = tuple(Share(task.rows, task.samples) for task in tasks)
-    return PlanRecord("run", 1, {}, plan, "model", 0, 0.0, 0.0, shares, {})
+from tests.parts import collected
 
 
 def through_bytes(task: Task) -> Task:
@@ -62,9 +58,11 @@ def infer(
 
 
 def infer_planned(
-    model: Path, batch: Batch, planned: GangPlan
+    model: Path, batch: Batch, planned: GangPlan, dealing: Dealing | None = None
 ) -> tuple[NDArray[np.float32], list[list[StepRecord]]]:
-    """The same under any plan."""
+    """The same under any plan; a batch that is dealt is reordered."""
+    if dealing is not None and dealing.numbers is not None:
+        batch.reorder(dealing.numbers)
     files = Directory(model)
     manifest = read_manifest(files)
     plan = planned.of(batch.samples)
@@ -87,10 +85,10 @@ def infer_planned(
     with ThreadPoolExecutor(plan.workers) as pool:
         parts = list(pool.map(work, tasks))
     last = manifest.layers[-1]
-    output = finished(merge(parts, plan_record(plan, tasks), source_rows(files, last)), last, batch.samples)
-    dense = np.zeros((batch.samples, manifest.outputs), np.float32)
-    dense[output.live] = output.values.T
-    return dense, records
+    shares = [Share(task.rows, task.samples) for task in tasks]
+    order = source_rows(files, last)
+    output = collected(parts, shares, batch.samples, order, dealing, softmaxed=last.activation == "softmax")
+    return output, records
 
 
 def _share(batch: Batch, manifest: Manifest, task: Task) -> Activations:

@@ -150,7 +150,7 @@ class Cutter:
         return float(load.max() / load.mean()) if load.any() else 1.0
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """The arrays of `lamella.manifest.Cut`, in the narrowest types."""
+        """The arrays of `lamella.cut.Cut`, in the narrowest types."""
         row_bounds, entry_bounds = np.array(self._row_bounds), np.array(self._entry_bounds)
         layers = len(row_bounds)
         links = np.concatenate(self._links)

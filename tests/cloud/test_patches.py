@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -583,6 +584,38 @@ def test_ranged_reads_read_the_range(sample: Sample) -> None:
     with pytest.raises(ClientError, match="InvalidRange"):
         s3.get_object(Bucket=bucket, Key="large", Range=f"bytes={len(data)}-")
     s3.delete_object(Bucket=bucket, Key="large")
+
+
+def test_uploads_are_joined_part_by_part_and_once(sample: Sample) -> None:
+    s3, bucket = sample.cloud.client("s3"), sample.outputs["BucketName"]
+    where = {"Bucket": bucket, "Key": "joined"}
+    upload = {**where, "UploadId": s3.create_multipart_upload(**where, Metadata={"a": "b"})["UploadId"]}
+    bodies = [bytes([number]) * (6 << 20) for number in range(1, 4)]
+    tags = [
+        s3.upload_part(PartNumber=number, Body=body, **upload)["ETag"]
+        for number, body in enumerate(bodies, 1)
+    ]
+    parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
+    with pytest.raises(ClientError, match="InvalidPart"):
+        s3.complete_multipart_upload(
+            MultipartUpload={"Parts": [{"PartNumber": 9, "ETag": tags[0]}]}, **upload
+        )
+
+    def complete(_: int) -> dict[str, Any]:
+        return dict(s3.complete_multipart_upload(MultipartUpload={"Parts": parts}, **upload))
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(complete, range(4)))
+    found = s3.get_object(**where)
+    assert found["Body"].read() == b"".join(bodies)
+    assert found["Metadata"] == {"a": "b"}
+    digest = hashlib.md5(b"".join(hashlib.md5(body).digest() for body in bodies)).hexdigest()
+    assert {answer["ETag"] for answer in answers} == {found["ETag"]} == {f'"{digest}-3"'}
+    assert s3.get_object(**where, Range="bytes=6291454-6291457")["Body"].read() == b"\1\1\2\2"
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
+    s3.delete_object(**where)
+    with pytest.raises(ClientError, match="NoSuchUpload"):
+        s3.complete_multipart_upload(MultipartUpload={"Parts": parts}, **where, UploadId="another")
 
 
 # IAM

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from lamella import client
 from lamella.client import RunHandle, Stack
+from lamella.cut import read_cut
 from lamella.files import Directory
 from lamella.kernel.choice import available
-from lamella.manifest import read_cut, read_manifest
+from lamella.manifest import read_manifest
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from tests.integration import batches

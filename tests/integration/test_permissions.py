@@ -29,6 +29,8 @@ from lamella.states.finish import finish_run
 from lamella.states.intake import take_in
 from lamella.states.plan import plan_run
 from lamella.states.worker import run_worker
+from lamella.storage import Bucket
+from lamella.uploads import Upload
 from model_prep.readers import open_source
 from model_prep.writer import write_model
 from tests.integration import batches
@@ -49,6 +51,9 @@ ACTIONS = {
     "SendMessageBatch": "SendMessage",
     "ListObjectVersions": "ListBucketVersions",
     "ListMultipartUploads": "ListBucketMultipartUploads",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
 }
 PREFIXES = {"sfn": "states"}
 # What AWS itself does in a function's name, and what no call of ours shows.
@@ -251,6 +256,9 @@ def roles(
             gang.plan(good, model, samples, channel)
             gang.work(good)
             collect_run(CollectEvent(run=good, attempt=1), gang.runtime("Collect"))
+            break_off(gang.runtime("Plan").bucket, RunKeys(good).input(0))
+            break_off(gang.runtime("WorkerSmall").bucket, RunKeys(good).part(0))
+            break_off(gang.runtime("Collect").bucket, RunKeys(good).activations)
             assert gang.finish(good, "SUCCEEDED")["status"] == "SUCCEEDED"
 
         bad = client.new_run_id()
@@ -278,6 +286,12 @@ def roles(
         upload = UploadEvent(bucket=everything_on.bucket, key="inputs/permissions/uploaded.npy")
         take_in(upload, intake.runtime("Intake"))
     return gang.roles | intake.roles | {"Cleanup": cleaned(cloud, folder / "long", path)}
+
+
+def break_off(bucket: Bucket, path: str) -> None:
+    """What a state does whose large object can't be finished."""
+    with Upload(bucket, path, part_bytes=1) as upload:
+        upload.write(b"some parts")
 
 
 def cleaned(cloud: EmbeddedCloud, model: Path, samples: Path) -> Role:

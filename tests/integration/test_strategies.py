@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from lamella import client
 from lamella.client import Stack
@@ -72,3 +74,20 @@ def test_a_pipeline_sends_each_block_and_micro_batch_once(
     workers = client.details(run)["workers_detail"]
     assert [len(worker["steps"]) for worker in workers] == [4, 4, 4]
     assert [{step["layer"] for step in worker["steps"]} for worker in workers] == [{7}, {15}, {23}]
+
+
+@pytest.mark.parametrize(("strategy", "workers"), [("samples", 3), ("hybrid", 4)])
+def test_dealt_samples_come_out_in_their_own_order(
+    stack: Stack, model: Path, tmp_path: Path, strategy: str, workers: int
+) -> None:
+    images = batches.blobs(SAMPLES, 16)
+    by_ink = csr_array(images[np.argsort(np.diff(images.indptr))])
+    batch = batches.write_npz(tmp_path / "sorted.npz", by_ink)
+    run = begin(stack, model, batch, strategy=strategy, workers=workers, activations=True)
+    expected = plain_scipy(open_source(SOURCE), by_ink)
+    assert activations(run, tmp_path).tobytes() == expected.tobytes()
+    assert json.loads(stack.files().read(f"runs/{run.run_id}/plan.json"))["dealt"]
+    if strategy == "samples":
+        live = [worker["steps"][0]["live"] for worker in client.details(run)["workers_detail"]]
+        assert max(live) - min(live) < SAMPLES // 20
+    assert stack.files(f"runs/{run.run_id}/work/").sizes() == {}

@@ -70,7 +70,8 @@ def test_there_are_examples_of_the_least_and_the_most(schema: dict[str, Any]) ->
 
     assert set(given) == {"minimal", *get_args(StrategyName)}
     assert set(given["minimal"]) == set(schema["required"]) == set(NEEDED)
-    assert set(given["rows"]) == set(schema["properties"])
+    assert set(given["rows"]) == set(schema["properties"]) - {"id_column"}
+    assert "id_column" in given["samples"]
     for strategy in get_args(StrategyName):
         assert given[strategy]["strategy"] == strategy
 

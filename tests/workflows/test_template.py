@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lamella.collect_memory import COLLECT_MEMORY_MB
 from lamella.config import Config
 from lamella.events import LookEvent, UploadEvent, parse_intake_event
 from lamella.layout import INPUTS
@@ -97,6 +98,7 @@ def test_there_is_one_function_per_state_and_three_sizes_of_worker(
         1769,
         {"Ref": "LargeWorkerMemory"},
     ]
+    assert functions["CollectFunction"]["MemorySize"] == COLLECT_MEMORY_MB
 
 
 def test_every_handler_is_there(resources: dict[str, dict[str, Any]]) -> None:

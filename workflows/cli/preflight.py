@@ -7,7 +7,7 @@ from pathlib import Path
 from lamella.client import Stack, explained
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import CHANNELS, STRATEGIES, RunRequest, check_name
-from lamella.inputs import known_suffix, read_batch
+from lamella.inputs import check_id_column, read_batch
 from lamella.manifest import Manifest, read_manifest
 from lamella.planner import Capacity, choose
 from lamella.storage import Bucket, split_s3_uri
@@ -84,7 +84,9 @@ def check_plan(
     choose(request, manifest, samples or _MANY, Capacity(slots or _MANY, _MANY, [_MANY]))
 
 
-def check_input(path: str, features: int, samples: int | None, stack: Stack | None) -> int | None:
+def check_input(
+    path: str, features: int, samples: int | None, id_column: str | None, stack: Stack | None
+) -> int | None:
     """How many samples there are; those in S3 are read by Plan, and only looked for here.
 
     Raises
@@ -92,7 +94,7 @@ def check_input(path: str, features: int, samples: int | None, stack: Stack | No
     BatchError
         If there are none, or they can't be read, or don't fit the model.
     """
-    known_suffix(path)
+    check_id_column(path, id_column)
     if is_s3(path):
         files = bucket_files(path.rpartition("/")[0] + "/", stack)
         with explained(f"looking for {path}"):
@@ -107,7 +109,7 @@ def check_input(path: str, features: int, samples: int | None, stack: Stack | No
         data = file.read_bytes()
     except OSError as error:
         raise BatchError(f"{file} can't be read: {error.strerror}") from error
-    return read_batch(data, str(file), features, samples).samples
+    return read_batch(data, str(file), features, samples, id_column).samples
 
 
 def bucket_files(address: str, stack: Stack | None) -> Bucket:

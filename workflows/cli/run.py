@@ -11,6 +11,7 @@ import typer
 
 from lamella.client import Clients, Stack
 from lamella.events import CHANNELS, STRATEGIES, RunRequest
+from lamella.inputs import SUFFIXES
 from workflows.cli import preflight, tables
 from workflows.cli.cloud import CHECKOUT, deployed_cloud
 from workflows.cli.console import Output
@@ -22,10 +23,12 @@ def run(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Prepared model: a folder, or s3://...")],
     input: Annotated[  # noqa: A002
         str,
-        typer.Option(
-            "--input", metavar="FILE", help="Samples: .tsv, .tsv.gz, .npy, .npz, .safetensors, .csv."
-        ),
+        typer.Option("--input", metavar="FILE", help=f"Samples x features: {', '.join(SUFFIXES)}."),
     ],
+    id_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of a .csv or .parquet that is each sample's id."),
+    ] = None,
     strategy: Annotated[str, typer.Option(help=f"How work is cut: {', '.join(STRATEGIES)}.")] = "auto",
     channel: Annotated[str, typer.Option(help=f"How workers talk: {', '.join(CHANNELS)}.")] = "auto",
     workers: Annotated[
@@ -61,7 +64,7 @@ def run(
     preflight.check_names(strategy, channel)
     known = _deployed(None if local else stack)
     manifest = preflight.check_model(model, known)
-    found = preflight.check_input(input, manifest.features, samples, known)
+    found = preflight.check_input(input, manifest.features, samples, id_column, known)
     slots = known.slots if known else None
     preflight.check_plan(manifest, found, strategy, channel, workers, slots, micro_batches)
     check_destination(output)
@@ -70,6 +73,7 @@ def run(
         request = RunRequest(
             model=place_model(target, model, manifest),
             input=place_input(target, input),
+            id_column=id_column,
             strategy=strategy,
             channel=channel,
             workers=workers,

@@ -36,7 +36,13 @@ class RunRequest(_Event):
     input: str = Field(
         pattern=r"^s3://[^/]+/.+$",
         description="S3 address of the samples: below inputs/ in the stack's bucket, or in one of its "
-        "DataBuckets; .tsv, .tsv.gz, .npy, .npz, .safetensors or .csv, samples x features.",
+        "DataBuckets; .tsv, .tsv.gz, .npy, .npz, .safetensors, .csv or .parquet, samples x features.",
+    )
+    id_column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Name of a column of a .csv or .parquet input that is no feature but each sample's id, "
+        "which the predictions then begin with.",
     )
     strategy: str = Field(
         default="auto",

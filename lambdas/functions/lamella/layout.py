@@ -68,6 +68,11 @@ class RunKeys:
         return f"{self.root}work/{self.attempt}/"
 
     @property
+    def ids(self) -> str:
+        """What the input calls each sample, a line each, where it has a column of ids."""
+        return f"{self.work}ids"
+
+    @property
     def halo(self) -> str:
         """Prefix of what workers send each other through S3."""
         return f"{self.work}halo/"

@@ -1,4 +1,4 @@
-"""What ``lamella prep`` wrote: the manifest of a prepared model, and its cuts.
+"""What ``lamella prep`` wrote: the manifest of a prepared model, and its files of tensors.
 
 Row numbers are positions in the *stored* order of a layer (the partitioner's), everywhere but in a
 layer's ``order``, which maps them to the rows of the source. Columns are rows of the layer before;
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -311,67 +310,6 @@ def _check(manifest: Manifest, where: str) -> None:
             refuse(f"layer {k} has softmax, which only the last one can")
 
 
-@dataclass(frozen=True)
-class Cut:
-    """One partition of a model for P workers under the strategy ``rows``.
-
-    The stored rows of each layer are split into P contiguous parts, and worker w owns part w of each.
-
-    Attributes
-    ----------
-    row_bounds : (layers, P + 1)
-        Part w of layer k is the rows ``row_bounds[k, w]`` to ``row_bounds[k, w + 1]``.
-    entry_bounds : (layers, P + 1)
-        The same bounds in entries.
-    digests : (layers, P, 32) uint8
-        sha256 of each part of each layer: of its tiles, as `Layer.sha256` is taken.
-    links : (n, 3)
-        (layer, receiver, sender), ascending: to compute that layer the receiver needs rows of the layer
-        before from the sender, another worker. For the first layer receiver and sender are the same, and the
-        rows are features.
-    link_starts : (n + 1,)
-        Where each link's rows begin in ``link_rows``.
-    link_rows
-        Row numbers, ascending within a link.
-    """
-
-    row_bounds: NDArray[np.int64]
-    entry_bounds: NDArray[np.int64]
-    digests: NDArray[np.uint8]
-    links: NDArray[np.int64]
-    link_starts: NDArray[np.int64]
-    link_rows: NDArray[np.int64]
-
-    @property
-    def workers(self) -> int:
-        """P."""
-        return self.row_bounds.shape[1] - 1
-
-    def rows(self, layer: int, worker: int) -> tuple[int, int]:
-        """Stored rows ``[start, stop)`` of a layer that a worker owns."""
-        return int(self.row_bounds[layer, worker]), int(self.row_bounds[layer, worker + 1])
-
-    def entries(self, layer: int, worker: int) -> tuple[int, int]:
-        """Stored entries ``[start, stop)`` of those rows."""
-        return int(self.entry_bounds[layer, worker]), int(self.entry_bounds[layer, worker + 1])
-
-    def digest(self, layer: int, worker: int) -> str:
-        """sha256 of the bytes of those rows, in hexadecimal."""
-        return bytes(self.digests[layer, worker]).hex()
-
-    @cached_property
-    def halo(self) -> dict[tuple[int, int], list[tuple[int, NDArray[np.int64]]]]:
-        """By (layer, receiver): the senders and the rows that each sends."""
-        found: dict[tuple[int, int], list[tuple[int, NDArray[np.int64]]]] = {}
-        for i, (layer, receiver, sender) in enumerate(self.links.tolist()):
-            rows = self.link_rows[self.link_starts[i] : self.link_starts[i + 1]]
-            found.setdefault((layer, receiver), []).append((sender, rows))
-        return found
-
-
-CUT_TENSORS = ("row_bounds", "entry_bounds", "digests", "links", "link_lengths", "link_rows")
-
-
 def read_tensors(
     files: Files, manifest: Manifest, path: str, names: tuple[str, ...]
 ) -> dict[str, NDArray[Any]]:
@@ -397,56 +335,3 @@ def read_tensors(
         held = ", ".join(sorted(tensors))
         raise ModelError(f"{where} holds {held}, not {', '.join(names)}: prepare the model again")
     return tensors
-
-
-def read_cut(files: Files, manifest: Manifest, workers: int) -> Cut:
-    """The cut for ``workers`` parts.
-
-    Raises
-    ------
-    ModelError
-        If the model has none, or it contradicts the manifest.
-    """
-    path = manifest.cuts.get(workers)
-    if path is None:
-        have = ", ".join(str(p) for p in sorted(manifest.cuts)) or "none"
-        raise ModelError(
-            f"{files.location()} has no cut for {workers} workers (it has: {have}): "
-            f"run 'lamella prep' with --workers {workers}, or ask for one of those"
-        )
-    tensors = read_tensors(files, manifest, path, CUT_TENSORS)
-    digests = tensors.pop("digests")
-    whole = {name: tensor.astype(np.int64) for name, tensor in tensors.items()}
-    starts = np.concatenate([[0], np.cumsum(whole.pop("link_lengths"))])
-    cut = Cut(digests=digests, link_starts=starts, **whole)
-    _check_cut(cut, manifest, workers, files.location(path))
-    return cut
-
-
-def _check_cut(cut: Cut, manifest: Manifest, workers: int, where: str) -> None:
-    layers = len(manifest.layers)
-    rows = np.array([layer.rows for layer in manifest.layers])
-    bands = np.array([layer.band for layer in manifest.layers])
-    width = np.concatenate([[manifest.features], rows[:-1]])
-    n = len(cut.links)
-    fits = (
-        cut.row_bounds.shape == cut.entry_bounds.shape == (layers, workers + 1)
-        and cut.digests.shape == (layers, workers, 32)
-        and cut.digests.dtype == np.uint8
-        and cut.links.shape == (n, 3)
-        and cut.link_starts.shape == (n + 1,)
-        and bool(
-            (np.diff(cut.row_bounds, axis=1) >= 0).all() and (np.diff(cut.entry_bounds, axis=1) >= 0).all()
-        )
-        and bool(((cut.row_bounds % bands[:, None] == 0) | (cut.row_bounds == rows[:, None])).all())
-        and bool((cut.row_bounds[:, 0] == 0).all() and (cut.row_bounds[:, -1] == rows).all())
-        and bool((cut.entry_bounds[:, 0] == 0).all())
-        and bool((cut.entry_bounds[:, -1] == [layer.nnz for layer in manifest.layers]).all())
-        and bool((cut.links >= 0).all() and (cut.links < [layers, workers, workers]).all())
-        and bool((np.diff(cut.link_starts) >= 0).all() and cut.link_starts[0] == 0)
-        and cut.link_starts[-1] == len(cut.link_rows)
-        and bool((cut.link_rows >= 0).all())
-        and bool((cut.link_rows < np.repeat(width[cut.links[:, 0]], np.diff(cut.link_starts))).all())
-    )
-    if not fits:
-        raise ModelError(f"{where} does not fit its manifest: make the model again with 'lamella prep'")

@@ -236,7 +236,7 @@ class _Slice:
 
 @dataclass(frozen=True)
 class _Step:
-    parts: tuple[LayerPart, ...]
+    parts: Annotated[tuple[LayerPart, ...], Field(min_length=1)]
     samples: Range
     receive: tuple[_Slice, ...]
     send: tuple[_Slice, ...]
@@ -249,6 +249,12 @@ class _Task:
     features: Range | None
     rows: Range
     steps: Annotated[tuple[_Step, ...], Field(min_length=1)]
+
+    def __post_init__(self) -> None:
+        micro_batches = sorted({step.samples for step in self.steps})
+        bounds = [bound for samples in micro_batches for bound in samples]
+        if (bounds[0], bounds[-1]) != self.samples or bounds[1:-1:2] != bounds[2::2]:
+            raise ValueError("micro-batches overlap, or are not all of the samples")
 
 
 @dataclass(frozen=True)
@@ -280,13 +286,18 @@ def parse_assignment(data: bytes, where: str) -> Assignment:
     except (SafetensorError, ValidationError, KeyError, ValueError) as error:
         raise RunError(f"{where} is not a worker's task: {str(error).splitlines()[0]}") from error
 
+    def rows_of(bounds: Range) -> NDArray[np.int64]:
+        if not 0 <= bounds[0] <= bounds[1] <= len(all_rows):
+            raise RunError(f"{where} is not a worker's task: it names rows that it does not hold")
+        return all_rows[slice(*bounds)]
+
     def links(slices: tuple[_Slice, ...]) -> tuple[Link, ...]:
-        return tuple(Link(item.peer, all_rows[slice(*item.rows)]) for item in slices)
+        return tuple(Link(item.peer, rows_of(item.rows)) for item in slices)
 
     steps = tuple(
         Step(step.parts, step.samples, links(step.receive), links(step.send)) for step in written.task.steps
     )
-    features = None if written.task.features is None else all_rows[slice(*written.task.features)]
+    features = None if written.task.features is None else rows_of(written.task.features)
     head = {name: value for name, value in written.__dict__.items() if name != "task"}
     task = Task(written.task.worker, written.task.samples, features, steps, written.task.rows)
     return Assignment(**head, task=task)

@@ -6,16 +6,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from lamella.activations import Activations
 from lamella.channels import Place
-from lamella.codec import decode, encode
 from lamella.errors import RunError
 from lamella.plan import Plan, Range
-from lamella.tensors import bytes_tensor, metadata
 
 JsonUsage = dict[str, dict[str, int | float]]
 
@@ -52,6 +46,8 @@ class PlanRecord:
         Where workers may send to.
     dealt
         Whether samples have other positions than the input has them in: `RunKeys.dealt` says which.
+    ids
+        Whether the input named its samples.
     """
 
     run: str
@@ -66,6 +62,7 @@ class PlanRecord:
     usage: JsonUsage
     places: tuple[Place, ...] = ()
     dealt: bool = False
+    ids: bool = False
 
     def senders(self, place: Place) -> list[int]:
         """Workers that may send there: those with the samples of its micro-batch."""
@@ -156,26 +153,3 @@ def from_json(kind: type[_T], data: bytes | str, where: str) -> _T:
     except ValidationError as error:
         raise RunError(f"{where} is no {kind.__name__}: {error.errors()[0]['msg']}") from error
     return record
-
-
-def part_to_bytes(output: Activations, share: Share, report: WorkerReport) -> bytes:
-    """A worker's part of the output, with its report."""
-    return save_tensors(
-        {"activations": bytes_tensor(encode(output, share.samples))}, {"report": to_json(report).decode()}
-    )
-
-
-def part_from_bytes(data: bytes, share: Share, where: str) -> tuple[Activations, WorkerReport]:
-    """Read what `part_to_bytes` wrote.
-
-    Raises
-    ------
-    RunError
-        If it is something else, or of another shape than the plan says.
-    """
-    try:
-        encoded = load_tensors(data)["activations"].tobytes()
-        report = from_json(WorkerReport, metadata(data)["report"], where)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise RunError(f"{where} is no part of an output: {error}") from error
-    return decode(encoded, share.rows[1] - share.rows[0], share.samples), report

@@ -7,15 +7,27 @@ from collections.abc import Callable
 from lamella.usage import Count, Usage
 
 
-def with_own_write(usage: Usage, build: Callable[[Usage], bytes]) -> bytes:
-    """The body of an S3 object that states ``usage`` and, in it, its own PUT.
+def one_put(size_bytes: int) -> Usage:
+    """What writing a small object takes."""
+    return Usage({"s3.put_object": Count(calls=1, billed=1, bytes=size_bytes)})
+
+
+def with_own_write(
+    usage: Usage, build: Callable[[Usage], bytes], own: Callable[[int], Usage] = one_put
+) -> bytes:
+    """The body, or head, of an S3 object that states ``usage`` and, in it, what writing itself takes.
 
     The size it states is its own: a longer number makes a longer body, so a few rounds settle it.
+
+    Parameters
+    ----------
+    own
+        What is requested to write it, by its size.
     """
     body = build(usage)
     for _ in range(5):
         size = len(body)
-        body = build(usage + Usage({"s3.put_object": Count(calls=1, billed=1, bytes=size)}))
+        body = build(usage + own(size))
         if len(body) == size:
             break
     return body

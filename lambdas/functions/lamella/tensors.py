@@ -1,11 +1,21 @@
-"""The bits of the safetensors format that its library keeps to itself."""
+"""The bits of the safetensors format that its library keeps to itself.
+
+A file is eight bytes of length, a header in JSON, and the tensors' bytes one after the other:
+https://huggingface.co/docs/safetensors#format
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+LENGTH_BYTES = 8
+_ALIGNMENT_BYTES = 8
+_ITEM_BYTES = {"U8": 1, "F32": 4}
 
 
 def metadata(data: bytes) -> dict[str, str]:
@@ -16,11 +26,30 @@ def metadata(data: bytes) -> dict[str, str]:
     KeyError
         If it has none.
     """
-    size = int.from_bytes(data[:8], "little")
-    found: dict[str, str] = json.loads(data[8 : 8 + size])["__metadata__"]
+    size = int.from_bytes(data[:LENGTH_BYTES], "little")
+    found: dict[str, str] = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size])["__metadata__"]
     return found
 
 
 def bytes_tensor(data: bytes) -> NDArray[np.uint8]:
     """Bytes as a tensor."""
     return np.frombuffer(data, np.uint8)
+
+
+def head(
+    tensors: Iterable[tuple[str, Literal["U8", "F32"], tuple[int, ...]]],
+    described: Mapping[str, str] | None = None,
+) -> bytes:
+    """What stands before the bytes of tensors (name, type, shape), which follow in this order.
+
+    So that a file can be written that is larger than memory.
+    """
+    entries: dict[str, object] = {"__metadata__": dict(described)} if described else {}
+    start = 0
+    for name, dtype, shape in tensors:
+        stop = start + _ITEM_BYTES[dtype] * int(np.prod(shape, dtype=object))
+        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+        start = stop
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT_BYTES)
+    return len(text).to_bytes(LENGTH_BYTES, "little") + text

@@ -150,7 +150,7 @@ def test_a_worker_reads_only_its_own_rows(tmp_path: Path) -> None:
             reads.append((path, start, len(data)))
             return data
 
-    from lamella.manifest import read_cut
+    from lamella.cut import read_cut
     from lamella.plan import Plan
     from lamella.strategies import tasks_of
     from lamella.streaming import WeightStream

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from lamella.cut import read_cut
 from lamella.errors import InputError, PlanError
 from lamella.events import RunRequest, parse_request
 from lamella.files import Directory
-from lamella.manifest import Manifest, read_cut, read_manifest
+from lamella.manifest import Manifest, read_manifest
 from lamella.memory import memory_need_bytes
 from lamella.plan import Plan, Task
 from lamella.planner import Capacity, choose, fitted, fitting_memory_mb, regrouped

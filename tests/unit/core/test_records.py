@@ -7,25 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from safetensors.numpy import load
+from safetensors.numpy import load, save
 
-from lamella.activations import Activations
-from lamella.errors import LamellaError, RunError
-from lamella.plan import Assignment, LayerPart, Link, Plan, SnsAddress, Step, Task, parse_assignment
-from lamella.records import (
-    PlanRecord,
-    Share,
-    WorkerReport,
-    from_json,
-    part_from_bytes,
-    part_to_bytes,
-    to_json,
-)
+from lamella.errors import RunError
+from lamella.plan import Assignment, LayerPart, Link, Range, SnsAddress, Step, Task, parse_assignment
+from lamella.records import PlanRecord, from_json, to_json
 from lamella.sealing import with_own_write
-from lamella.states.collect import activations_file, merge, predictions_csv
+from lamella.tensors import metadata
 from lamella.usage import Count, Usage
-
-REPORT = WorkerReport(3, 1.0, 2.0, 3.0, 1024, ((0, 0.1, 0.2, 0.3, 0.4, 5),), (17, "stream"), {})
+from tests.parts import REPORT
 
 
 def assignment() -> Assignment:
@@ -51,24 +41,54 @@ def test_an_assignment_is_read_as_it_was_written() -> None:
     assert got.task.features.tolist() == [0, 7]
 
 
+def test_rows_that_several_micro_batches_name_are_written_once() -> None:
+    rows = np.arange(1000)
+    part = LayerPart(0, (0, 4), (0, 9), "a" * 64)
+
+    def size(count: int) -> int:
+        steps = tuple(Step((part,), (k, k + 1), (Link(0, rows),), (Link(2, rows),)) for k in range(count))
+        given = replace(assignment(), task=Task(1, (0, count), None, steps, (0, 0)))
+        (got,) = {
+            step.receive[0].rows.tobytes() for step in parse_assignment(given.to_bytes(), "t").task.steps
+        }
+        assert got == rows.tobytes()
+        return len(given.to_bytes())
+
+    assert size(1) > 4000
+    assert size(8) - size(1) < 4000
+
+
+@pytest.mark.parametrize(
+    ("samples", "micro_batches"),
+    [
+        ((0, 10), [(0, 5), (4, 10)]),
+        ((0, 10), [(0, 5), (6, 10)]),
+        ((0, 10), [(0, 5)]),
+        ((0, 10), [(1, 10)]),
+        ((2, 9), [(0, 5), (5, 9)]),
+    ],
+)
+def test_micro_batches_that_are_not_each_sample_once_are_refused(
+    samples: Range, micro_batches: list[Range]
+) -> None:
+    part = LayerPart(0, (0, 4), (0, 9), "a" * 64)
+    steps = tuple(Step((part,), each) for each in micro_batches)
+    given = replace(assignment(), task=Task(1, samples, None, steps, (0, 4)))
+    with pytest.raises(RunError, match=r"tasks/0 is not a worker.s task"):
+        parse_assignment(given.to_bytes(), "tasks/0")
+
+
+def test_rows_that_are_not_there_are_refused() -> None:
+    tensors = load(assignment().to_bytes())
+    head = {"assignment": metadata(assignment().to_bytes())["assignment"]}
+    with pytest.raises(RunError, match="rows that it does not hold"):
+        parse_assignment(save({"rows": tensors["rows"][:-1]}, head), "task")
+
+
 @pytest.mark.parametrize("data", [b"", b"junk", b"\x08\0\0\0\0\0\0\0{}      "])
 def test_what_is_no_assignment_is_refused(data: bytes) -> None:
     with pytest.raises(RunError, match=r"is not a worker.s task"):
         parse_assignment(data, "runs/1/tasks/0")
-
-
-def test_a_part_is_read_as_it_was_written_and_only_for_the_planned_share() -> None:
-    output = Activations(np.array([11, 13]), np.array([[1, 2], [0, 3]], np.float32))
-    share = Share((4, 6), (10, 20))
-    data = part_to_bytes(output, share, REPORT)
-    back, report = part_from_bytes(data, share, "part")
-    assert report == REPORT
-    assert back.live.tolist() == [11, 13]
-    assert back.values.tolist() == [[1, 2], [0, 3]]
-    with pytest.raises(LamellaError):
-        part_from_bytes(data, Share((4, 7), (10, 20)), "part")
-    with pytest.raises(RunError, match="no part of an output"):
-        part_from_bytes(data[:-1], share, "part")
 
 
 def test_a_record_of_another_kind_is_refused() -> None:
@@ -82,39 +102,3 @@ def test_a_record_counts_the_request_that_writes_it() -> None:
     stated = json.loads(body)
     assert stated["s3.put_object"] == {"calls": 10, "billed": 10, "bytes": 95 + len(body)}
     assert stated["s3.get_object"]["calls"] == 1
-
-
-def record(shares: tuple[Share, ...], samples: int) -> PlanRecord:
-    plan = Plan("rows", "sns", len(shares), 1024, samples)
-    return PlanRecord("run", 1, {}, plan, "s3://b/m/", 1, 0.0, 0.0, shares, {})
-
-
-def test_parts_are_merged_into_the_sources_order() -> None:
-    top = Activations(np.array([0, 2]), np.array([[1, 2]], np.float32))
-    bottom = Activations(np.array([2, 3]), np.array([[3, 4], [5, 6]], np.float32))
-    merged = merge(
-        [top, bottom], record((Share((0, 1), (0, 5)), Share((1, 3), (0, 5))), 5), np.array([2, 0, 1])
-    )
-    assert merged.live.tolist() == [0, 2, 3]
-    assert merged.values.tolist() == [[0, 3, 4], [0, 5, 6], [1, 2, 0]]
-
-
-def test_predictions_name_every_sample_in_the_inputs_counting() -> None:
-    output = Activations(np.array([1]), np.array([[0.1], [3.5], [3.5]], np.float32))
-    lines = predictions_csv(output, 3, 1).decode().splitlines()
-    assert lines == ["sample,argmax,score,nonzero", "1,0,0.0,0", "2,1,3.5,3", "3,0,0.0,0"]
-
-
-def test_scores_are_written_so_that_they_read_back_the_same() -> None:
-    score = np.float32(0.1) * np.float32(3)
-    (line,) = (
-        predictions_csv(Activations(np.array([0]), np.array([[score]], np.float32)), 1, 0)
-        .decode()
-        .split()[1:]
-    )
-    assert np.float32(line.split(",")[2]) == score
-
-
-def test_activations_are_samples_by_outputs() -> None:
-    output = Activations(np.array([1]), np.array([[2], [3]], np.float32))
-    assert load(activations_file(output, 2))["activations"].tolist() == [[0, 0], [2, 3]]

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lamella.cut import Cut, read_cut
 from lamella.files import Directory
 from lamella.inputs import Batch
 from lamella.inputs.batch import dense_blocks, join
-from lamella.manifest import Cut, Manifest, read_cut, read_manifest
+from lamella.manifest import Manifest, read_manifest
 from lamella.plan import Plan, StrategyName, Task
 from lamella.strategies import tasks_of
 from lamella.strategies.pipeline import blocks

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from lamella.cut import read_cut
 from lamella.errors import ModelError
 from lamella.files import Directory
-from lamella.manifest import MANIFEST, StoredFile, read_cut, read_manifest
+from lamella.manifest import MANIFEST, StoredFile, read_manifest
 from lamella.plan import LayerPart, Plan
 from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream

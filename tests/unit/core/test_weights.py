@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from lamella import streaming
+from lamella.cut import read_cut
 from lamella.errors import ModelError
 from lamella.files import Directory
-from lamella.manifest import Manifest, read_cut, read_manifest
+from lamella.manifest import Manifest, read_manifest
 from lamella.memory import stored_bytes
 from lamella.plan import LayerPart
 from lamella.streaming import WeightStream

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from scipy import sparse
 
+from lamella.cut import Cut, read_cut
 from lamella.files import Directory
-from lamella.manifest import DTYPES, Cut, Dense, Layer, Manifest, Table, Tensor, read_cut, read_manifest
+from lamella.manifest import DTYPES, Dense, Layer, Manifest, Table, Tensor, read_manifest
 from lamella.numbers import as_float32
 from model_prep.source import Weight
 

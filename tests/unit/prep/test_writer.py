@@ -9,9 +9,10 @@ import pytest
 from safetensors.numpy import load_file
 
 import model_prep.writer
+from lamella.cut import read_cut
 from lamella.errors import ModelError, PlanError
 from lamella.files import Directory
-from lamella.manifest import read_cut, read_manifest
+from lamella.manifest import read_manifest
 from lamella.plan import LayerPart
 from lamella.tiles import read_tiles
 from lamella.verify import verify_files

@@ -182,7 +182,7 @@ class TestWaiting:
 
     @pytest.mark.parametrize(
         "key",
-        ["inputs/", "inputs/x.npy/", "inputs/a\nb.npy", "inputs/notes.txt", "inputs/t.parquet", "inputs/npy"],
+        ["inputs/", "inputs/x.npy/", "inputs/a\nb.npy", "inputs/notes.txt", "inputs/t.feather", "inputs/npy"],
     )
     def test_is_no_folder_and_no_other_file(self, key: str) -> None:
         assert not is_batch(key)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import tempfile
 import threading
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
 
 from moto.iam.access_control import PermissionResult
-from moto.s3.models import FakeBucket, FakeKey
+from moto.s3.exceptions import EntityTooSmall, InvalidPart, MalformedXML, NoSuchUpload
+from moto.s3.models import FakeBucket, FakeKey, FakeMultipart, MultipartChecksumBuilder, S3Backend
 from moto.s3.responses import S3Response
+from moto.settings import S3_UPLOAD_PART_MIN_SIZE, get_s3_default_key_buffer_size
 
 from workflows.embedded_cloud.patches.context import CloudContext
 
@@ -82,4 +87,77 @@ class ObjectBody:
         return data
 
 
-PATCHES = (conditional_writes_are_atomic, ranged_reads_read_the_range, bucket_policies_are_kept_not_enforced)
+def uploads_are_joined_part_by_part_and_once(_context: CloudContext) -> None:
+    """An upload is completed in the memory of a part, and by one request; moto holds all of it, thrice.
+
+    That takes a large one longer than a client waits. Its next try then meets the first under way, and ends
+    in an internal error; so does the completion of an upload that is not there: S3 says NoSuchUpload.
+    """
+    locks = [threading.Lock() for _ in range(_LOCKS)]
+    original_complete = S3Backend.complete_multipart_upload
+    original_set = FakeKey.value.fset
+
+    def complete_multipart_upload(self: Any, bucket_name: str, multipart_id: str, body: Any) -> Any:
+        with locks[hash(multipart_id) % _LOCKS]:
+            bucket = self.get_bucket(bucket_name)
+            if multipart_id in bucket.multiparts:
+                return original_complete(self, bucket_name, multipart_id, body)
+            for key in list(bucket.keys.values()):
+                if key.multipart and key.multipart.id == multipart_id:
+                    return key
+            raise NoSuchUpload(upload_id=multipart_id)
+
+    def set_value(self: Any, value: Any) -> None:
+        if isinstance(value, JoinedParts):
+            self._value_buffer.close()
+            self._value_buffer, self.contentsize = value.file, len(value)
+        else:
+            original_set(self, value)
+
+    S3Backend.complete_multipart_upload = complete_multipart_upload
+    FakeMultipart.complete = _complete
+    FakeKey.value = property(FakeKey.value.fget, set_value)
+
+
+class JoinedParts:
+    """Content of an object, in a file already: moto disposes of the parts before it makes the object."""
+
+    def __init__(self) -> None:
+        self.file = tempfile.SpooledTemporaryFile(get_s3_default_key_buffer_size())  # noqa: SIM115 - the object's
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def append(self, data: bytes) -> None:
+        """Add a part's content."""
+        self._size += self.file.write(data)
+
+
+def _complete(self: Any, body: Iterable[tuple[int, str]]) -> tuple[JoinedParts, str, Any]:
+    """What moto's does, but for where it puts the whole."""
+    algorithm, kind = (self.metadata.get(f"x-amz-checksum-{name}") for name in ("algorithm", "type"))
+    checksums, digests = MultipartChecksumBuilder(algorithm, kind), hashlib.md5(usedforsecurity=False)
+    joined, count, last = JoinedParts(), 0, None
+    for count, (number, tag) in enumerate(body, 1):  # noqa: B007 - how many there were
+        part = self.parts.get(number)
+        if part is None or part.etag.strip('"') != tag.strip('"'):
+            raise InvalidPart
+        if last is not None and last.contentsize < S3_UPLOAD_PART_MIN_SIZE:
+            raise EntityTooSmall
+        digests.update(bytes.fromhex(part.etag.strip('"')))
+        data = part.value
+        checksums.addPart(data)
+        joined.append(data)
+        last = part
+    if last is None:
+        raise MalformedXML
+    return joined, f"{digests.hexdigest()}-{count}", checksums.build()
+
+
+PATCHES = (
+    conditional_writes_are_atomic,
+    ranged_reads_read_the_range,
+    bucket_policies_are_kept_not_enforced,
+    uploads_are_joined_part_by_part_and_once,
+)

@@ -12,19 +12,24 @@ from lamella.errors import BatchError
 from lamella.inputs.arrays import read_npy, read_safetensors, read_sparse_npz
 from lamella.inputs.batch import MAX_SAMPLES, Batch
 from lamella.inputs.graph_challenge import read_graph_challenge
+from lamella.inputs.parquet import read_parquet
 from lamella.inputs.table import read_csv
 
-__all__ = ["SUFFIXES", "Batch", "known_suffix", "read_batch"]
+__all__ = ["SUFFIXES", "Batch", "check_id_column", "known_suffix", "read_batch"]
 
+# Files whose columns have names, of which one may be ids.
+_TABLES: dict[str, Callable[[bytes, str, int, int | None, str | None], Batch]] = {
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+}
 _READERS: dict[str, Callable[[bytes, str, int, int | None], Batch]] = {
     ".tsv": read_graph_challenge,
     ".tsv.gz": read_graph_challenge,
     ".npy": read_npy,
     ".npz": read_sparse_npz,
     ".safetensors": read_safetensors,
-    ".csv": read_csv,
 }
-SUFFIXES = tuple(_READERS)
+SUFFIXES = (*_READERS, *_TABLES)
 
 
 def known_suffix(name: str) -> str:
@@ -38,12 +43,12 @@ def known_suffix(name: str) -> str:
     for suffix in SUFFIXES:
         if name.lower().endswith(suffix):
             return suffix
-    if name.lower().endswith(".parquet"):
-        raise BatchError(f"{name}: .parquet is not read: save it as .npy or .csv")
     raise BatchError(f"{name} is no input format Lamella knows: use {', '.join(SUFFIXES)}")
 
 
-def read_batch(data: bytes, name: str, features: int, samples: int | None = None) -> Batch:
+def read_batch(
+    data: bytes, name: str, features: int, samples: int | None = None, id_column: str | None = None
+) -> Batch:
     """Parse a file of samples for a model of ``features`` inputs.
 
     Parameters
@@ -53,15 +58,34 @@ def read_batch(data: bytes, name: str, features: int, samples: int | None = None
     samples
         How many samples there are: for Graph Challenge files, whose last samples may be all zero and so in no
         line. Of other files it is only checked.
+    id_column
+        Name of the column of a table that holds each sample's id, and no feature.
 
     Raises
     ------
     BatchError
         If the file can't be read or doesn't fit the model.
     """
-    read = _READERS[known_suffix(name)]
+    suffix = known_suffix(name)
+    check_id_column(name, id_column)
     if samples is not None and not 1 <= samples <= MAX_SAMPLES:
         raise BatchError(f"a run of {samples:,} samples can't be: give 1 to {MAX_SAMPLES:,}, or leave it out")
     if not data:
         raise BatchError(f"{name} is empty: give at least one sample")
-    return read(data, name, features, samples)
+    if suffix in _TABLES:
+        return _TABLES[suffix](data, name, features, samples, id_column)
+    return _READERS[suffix](data, name, features, samples)
+
+
+def check_id_column(name: str, id_column: str | None) -> None:
+    """Refuse a column of ids where columns have no names.
+
+    Raises
+    ------
+    BatchError
+        If that is so.
+    """
+    if id_column is not None and known_suffix(name) not in _TABLES:
+        raise BatchError(
+            f"{name} has no column {id_column!r}: ids are in a {' or '.join(_TABLES)}; leave id_column out"
+        )

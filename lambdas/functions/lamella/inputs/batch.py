@@ -30,10 +30,13 @@ class Batch:
     first
         The number that the file's own counting gives to the first sample (and feature): 1 for Graph
         Challenge, 0 for all others.
+    ids
+        What the file calls each sample, where it has a column for it.
     """
 
     matrix: SparseRows
     first: int
+    ids: tuple[str, ...] | None = None
 
     @property
     def features(self) -> int:
@@ -42,6 +45,24 @@ class Batch:
     @property
     def samples(self) -> int:
         return self.matrix.shape[1]
+
+    def nonzero(self) -> NDArray[np.int64]:
+        """How many features of each sample are not zero."""
+        return self.matrix.column_counts()
+
+    def reorder(self, numbers: NDArray[np.unsignedinteger]) -> None:
+        """Put the samples into another order, in place: an input may fill a function's memory.
+
+        ``ids`` stay in the file's order.
+
+        Parameters
+        ----------
+        numbers : (samples,)
+            Which sample comes to each position; each of them once.
+        """
+        positions = np.empty(self.samples, np.int32)
+        positions[numbers] = np.arange(self.samples, dtype=np.int32)
+        self.matrix.renumber_columns(positions)
 
     def block(self, rows: NDArray[np.int64] | None, samples: Range) -> Activations:
         """The part of the batch that some features and some samples make, without what is zero in all of it.
@@ -54,9 +75,7 @@ class Batch:
             ``[start, stop)``, from 0.
         """
         start, stop = samples
-        part = self.matrix if rows is None else self.matrix.take(rows)
-        if (start, stop) != (0, self.samples):
-            part = part.chosen((part.columns >= start) & (part.columns < stop))
+        part = self.matrix.between(start, stop, rows)
         seen = np.zeros(stop - start, bool)
         seen[part.columns - start] = True
         column = np.cumsum(seen) - 1
@@ -107,10 +126,17 @@ def dense_blocks(values: NDArray[np.generic], name: str) -> list[SparseRows]:
         If a value isn't a finite float32.
     """
     step = max(1, _BLOCK_VALUES // values.shape[1])
-    return [_dense_block(values[start : start + step], start, name) for start in range(0, len(values), step)]
+    return [dense_block(values[start : start + step], start, name) for start in range(0, len(values), step)]
 
 
-def _dense_block(values: NDArray[np.generic], start: int, name: str) -> SparseRows:
+def dense_block(values: NDArray[np.generic], start: int, name: str) -> SparseRows:
+    """Some of it: samples from ``start`` on.
+
+    Raises
+    ------
+    BatchError
+        If a value isn't a finite float32.
+    """
     data = _float32(values)
     if not np.isfinite(data).all():
         sample, feature = np.argwhere(~np.isfinite(data))[0].tolist()

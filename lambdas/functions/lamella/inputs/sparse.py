@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# Worked on at a time, where all entries at once would take as much memory as they do.
+_BLOCK_ENTRIES = 2**22
+
 
 @dataclass(frozen=True)
 class SparseRows:
@@ -36,17 +39,53 @@ class SparseRows:
         """Row of each entry."""
         return np.repeat(np.arange(self.shape[0]), np.diff(self.starts))
 
-    def take(self, rows: NDArray[np.int64]) -> SparseRows:
-        """Some rows, in the order named."""
-        counts = np.diff(self.starts)[rows]
-        starts = _starts(counts)
-        entries = np.repeat(self.starts[rows] - starts[:-1], counts) + np.arange(starts[-1])
-        return SparseRows((len(rows), self.shape[1]), starts, self.columns[entries], self.values[entries])
-
     def chosen(self, keep: NDArray[np.bool_]) -> SparseRows:
         """The same with only those entries."""
         starts = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[self.starts]
         return SparseRows(self.shape, starts, self.columns[keep], self.values[keep])
+
+    def column_counts(self) -> NDArray[np.int64]:
+        """How many entries each column has."""
+        counts = np.zeros(self.shape[1], np.int64)
+        for start in range(0, self.nnz, _BLOCK_ENTRIES):
+            counts += np.bincount(self.columns[start : start + _BLOCK_ENTRIES], minlength=len(counts))
+        return counts
+
+    def renumber_columns(self, numbers: NDArray[np.int32]) -> None:
+        """Give each column a number of its own, in place, and have each row's ascend again."""
+        first = 0
+        while first < self.shape[0]:
+            begin = self.starts[first]
+            after = int(np.searchsorted(self.starts, begin + _BLOCK_ENTRIES, side="right")) - 1
+            after = max(first + 1, min(after, self.shape[0]))
+            entries = slice(begin, self.starts[after])
+            columns = numbers[self.columns[entries]]
+            rows = np.repeat(np.arange(after - first), np.diff(self.starts[first : after + 1]))
+            order = np.lexsort((columns, rows))
+            self.columns[entries] = columns[order]
+            self.values[entries] = self.values[entries][order]
+            first = after
+
+    def between(self, first: int, last: int, rows: NDArray[np.int64] | None = None) -> SparseRows:
+        """The columns ``[first, last)`` of some rows (all by default), of a matrix whose columns ascend.
+
+        Takes memory for those alone, however large the matrix is.
+        """
+        every = np.arange(self.shape[0]) if rows is None else rows
+        begin, end = self._places(every, first), self._places(every, last)
+        starts = _starts(end - begin)
+        entries = np.repeat(begin - starts[:-1], end - begin) + np.arange(starts[-1])
+        return SparseRows((len(every), self.shape[1]), starts, self.columns[entries], self.values[entries])
+
+    def _places(self, rows: NDArray[np.int64], column: int) -> NDArray[np.int64]:
+        """Of each row, its first entry that is not before a column: by bisection of all rows at once."""
+        low, high = self.starts[rows], self.starts[rows + 1]
+        while len(open_ := np.flatnonzero(low < high)):
+            middle = (low[open_] + high[open_]) // 2
+            before = self.columns[middle] < column
+            low[open_[before]] = middle[before] + 1
+            high[open_[~before]] = middle[~before]
+        return low
 
     def toarray(self) -> NDArray[np.float32]:
         """It as a dense array."""

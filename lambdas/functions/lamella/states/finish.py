@@ -123,7 +123,8 @@ def _remove_work(bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:
     """What only workers needed: deleting is free, and the lifecycle rule would do it only days later."""
     workers = range(record.plan.workers)
     kinds = (keys.task, keys.input, keys.part, keys.started, keys.ended)
-    bucket.delete([keys.collected, *(kind(worker) for kind in kinds for worker in workers)])
+    shared = [keys.collected, keys.dealt, keys.ids]
+    bucket.delete([*shared, *(kind(worker) for kind in kinds for worker in workers)])
 
 
 def _explain(event: FinishEvent, root: WorkerFailure | None, runtime: Runtime) -> FailedAnswer:

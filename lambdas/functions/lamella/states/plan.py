@@ -8,24 +8,30 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.channels import Place
+from lamella.collect_memory import COLLECT_MEMORY_MB, check_collect, collect_need_bytes
 from lamella.config import Config
+from lamella.cut import read_cut
+from lamella.dealing import Dealing
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
-from lamella.inputs import Batch, known_suffix, read_batch
+from lamella.inputs import Batch, check_id_column, read_batch
+from lamella.inputs.ids import ids_to_bytes
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
-from lamella.manifest import MANIFEST, Manifest, parse_manifest, read_cut
+from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.plan import Assignment, Plan, Task
 from lamella.planner import Capacity, choose, fitted
 from lamella.records import PlanRecord, Share, to_json
 from lamella.reservation import reserve
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
-from lamella.shares import share_to_bytes
+from lamella.shares import write_share, writing_bytes
 from lamella.storage import Bucket, folder, split_s3_uri
 from lamella.strategies import NEEDS_CUT, tasks_of
+from lamella.strategies.dealing import deal
 
 START_ALLOWANCE_S = 60  # between the plan and the last worker's start
 WRITERS = 16
+WRITING_BYTES = 512 << 20  # of what Plan's memory is for; most of it is the input's
 
 
 def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
@@ -52,6 +58,8 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         return tasks_of(manifest, cut, plan)
 
     plan, tasks = fitted(chosen, manifest, tasks_under, list(sizes), request.memory_mb)
+    shares = tuple(Share(task.rows, task.samples) for task in tasks)
+    dealing = _dealing(plan, shares, manifest, batch, activations=request.activations)
     deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
     keys = RunKeys(event.run)
     channel = reserve(runtime, keys, plan, deadline_s)
@@ -68,8 +76,13 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         )
         for task in tasks
     ]
+    if dealing.numbers is not None:
+        batch.reorder(dealing.numbers)
+        runtime.bucket.write(keys.dealt, dealing.to_bytes())
     _write_tasks(runtime.bucket, keys, assignments, batch)
-    _write_record(runtime, keys, event, request, model, plan, batch, tasks, started_s, deadline_s)
+    if batch.ids is not None:
+        runtime.bucket.write(keys.ids, ids_to_bytes(batch.ids), "text/plain")
+    _write_record(runtime, keys, event, request, model, plan, batch, dealing, tasks, started_s, deadline_s)
     return PlanAnswer(
         run=event.run,
         attempt=keys.attempt,
@@ -117,13 +130,13 @@ def _read_model(model: Bucket) -> tuple[Manifest, str]:
 
 def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Batch:
     _check_place("input", request.input, runtime.config, INPUTS, UPLOADS)
-    known_suffix(request.input)
+    check_id_column(request.input, request.id_column)
     bucket, key = split_s3_uri(request.input)
     try:
         data = Bucket(runtime.s3, bucket).read(key)
     except FileNotFoundError as error:
         raise BatchError(f"{error}: upload the input, or correct its address") from error
-    return read_batch(data, request.input, manifest.features, request.samples)
+    return read_batch(data, request.input, manifest.features, request.samples, request.id_column)
 
 
 def _capacity(runtime: Runtime, config: Config) -> Capacity:
@@ -131,13 +144,31 @@ def _capacity(runtime: Runtime, config: Config) -> Capacity:
     return Capacity(config.slots, limits["ConcurrentExecutions"], list(config.worker_functions()))
 
 
+def _dealing(
+    plan: Plan, shares: tuple[Share, ...], manifest: Manifest, batch: Batch, *, activations: bool
+) -> Dealing:
+    """Which samples each worker gets: evenly, unless Collect could then not put their outputs together."""
+    whole = shares, manifest.outputs, batch.samples
+    numbers = deal(batch.nonzero(), plan.sample_shares) if plan.sample_shares > 1 else None
+    need_bytes = collect_need_bytes(*whole, dealt=True, activations=activations)
+    if numbers is None or need_bytes > COLLECT_MEMORY_MB << 20:
+        check_collect(*whole, activations=activations)
+        return Dealing()
+    check_collect(*whole, dealt=True, activations=activations)
+    return Dealing(numbers)
+
+
 def _write_tasks(bucket: Bucket, keys: RunKeys, assignments: list[Assignment], batch: Batch) -> None:
     def write(assignment: Assignment) -> None:
         task = assignment.task
-        bucket.write(keys.input(task.worker), share_to_bytes(batch, task.features, task.samples))
+        write_share(bucket, keys.input(task.worker), batch, task.features, task.samples)
         bucket.write(keys.task(task.worker), assignment.to_bytes())
 
-    with ThreadPoolExecutor(WRITERS) as pool:
+    most = max(
+        writing_bytes(batch.features if task.features is None else len(task.features), task.samples)
+        for task in (assignment.task for assignment in assignments)
+    )
+    with ThreadPoolExecutor(min(max(WRITING_BYTES // max(most, 1), 1), WRITERS)) as pool:
         list(pool.map(write, assignments))
 
 
@@ -149,6 +180,7 @@ def _write_record(
     model: Bucket,
     plan: Plan,
     batch: Batch,
+    dealing: Dealing,
     tasks: list[Task],
     started_s: float,
     deadline_s: float,
@@ -165,6 +197,8 @@ def _write_record(
         shares=tuple(Share(task.rows, task.samples) for task in tasks),
         usage={},
         places=_places(tasks),
+        dealt=dealing.numbers is not None,
+        ids=batch.ids is not None,
     )
     body = with_own_write(
         runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))

@@ -21,10 +21,11 @@ from lamella.layout import RunKeys
 from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.memory import weight_memory
+from lamella.part_writer import write_part
+from lamella.parts import encoded_blocks
 from lamella.plan import Address, Assignment, SnsAddress, SqsAddress, Task, parse_assignment
-from lamella.records import Share, WorkerReport, part_to_bytes
+from lamella.records import Share, WorkerReport
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
-from lamella.sealing import with_own_write
 from lamella.shares import share_from_bytes
 from lamella.storage import Bucket, folder
 from lamella.streaming import WeightStream
@@ -104,12 +105,9 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         weights=weights.use,
         peak_bytes=peak_memory_bytes(),
     )
-    share = Share(task.rows, task.samples)
-    body = with_own_write(
-        runtime.usage(),
-        lambda usage: part_to_bytes(output, share, dataclasses.replace(report, usage=usage.to_json())),
-    )
-    bucket.write(keys.part(event.worker), body)
+    share, workers = Share(task.rows, task.samples), assignment.workers
+    blocks = encoded_blocks(output, share, workers)
+    write_part(bucket, keys.part(event.worker), blocks, share, workers, report, runtime.usage)
     progress = observer.progress
     runtime.logger.info("ended", layer=progress.layer, layers=progress.layers, live=progress.live)
 

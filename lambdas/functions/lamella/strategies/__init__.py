@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lamella.manifest import Cut, Manifest
+from lamella.cut import Cut
+from lamella.manifest import Manifest
 from lamella.plan import Plan, StrategyName, Task
 from lamella.strategies.hybrid import hybrid
 from lamella.strategies.pipeline import pipeline

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.manifest import Cut, Manifest
+from lamella.cut import Cut
+from lamella.manifest import Manifest
 from lamella.plan import LayerPart, Link, Range, Step, Task
 from lamella.strategies.portions import Portion, even_ranges
 
