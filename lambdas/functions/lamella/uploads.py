@@ -37,6 +37,11 @@ def part_bytes_for(expected_bytes: int) -> int:
     return max(PART_BYTES, -(-expected_bytes // (MOST_PARTS - 1)))
 
 
+def _sent_at_once(expected_bytes: int) -> bool:
+    """Whether an object is no more than what is held of a larger one anyway: one PUT costs least."""
+    return 0 < expected_bytes <= (SENDERS + 2) * PART_BYTES
+
+
 class Upload:
     """One object: by a single PUT where it is small, by parts where it isn't. Use it in a ``with``.
 
@@ -60,6 +65,9 @@ class Upload:
         self._bucket, self._path, self._content_type = bucket, path, content_type
         self._key = bucket.prefix + checked_path(path)
         self._part_bytes = part_bytes or part_bytes_for(expected_bytes)
+        if part_bytes is None and _sent_at_once(expected_bytes):
+            # Two parts are held before the first is sent.
+            self._part_bytes *= (SENDERS + 2) // 2
         self._first: bytearray | None = None
         self._filling = bytearray()
         self._id: str | None = None

@@ -107,6 +107,21 @@ def test_what_is_large_is_sent_by_parts_its_head_last(
     assert under_way(bucket) == []
 
 
+@pytest.mark.parametrize(("size", "puts"), [(6 * PART, 1), (6 * PART + 1, 0)])
+def test_what_is_expected_to_be_no_more_than_is_held_anyway_is_one_request(
+    bucket: Bucket, meter: Meter, monkeypatch: pytest.MonkeyPatch, size: int, puts: int
+) -> None:
+    assert SENDERS + 2 == 6
+    monkeypatch.setattr(uploads, "PART_BYTES", PART)
+    with Upload(bucket, "expected", expected_bytes=size) as upload:
+        upload.write(pattern(size))
+        upload.finish()
+
+    assert meter.usage().count("s3.put_object").calls == puts
+    assert meter.usage().count("s3.create_multipart_upload").calls == 1 - puts
+    assert bucket.read("expected") == pattern(size)
+
+
 def test_each_request_of_an_upload_is_priced_as_a_put(bucket: Bucket, meter: Meter) -> None:
     uploaded(bucket, 3 * PART)
 
@@ -185,7 +200,7 @@ def test_a_part_counts_the_requests_that_write_it(
     bucket: Bucket, meter: Meter, monkeypatch: pytest.MonkeyPatch, samples: int
 ) -> None:
     """Small ones are one PUT; the largest here has several parts, the first of which is sent last."""
-    monkeypatch.setattr(uploads, "PART_BYTES", 3000)
+    monkeypatch.setattr(uploads, "PART_BYTES", 1000)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     monkeypatch.setattr(parts, "BLOCK_BYTES", 4 * 10 * 8)
     share = Share((20, 30), (0, samples))
