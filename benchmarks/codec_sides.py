@@ -13,10 +13,11 @@ from scipy.sparse import csr_array
 
 from lamella.activations import Activations
 from lamella.codec import Bases
+from lamella.cut import read_cut
 from lamella.files import Directory
 from lamella.inputs import Batch
 from lamella.kernel import Processor, forward
-from lamella.manifest import read_cut, read_manifest
+from lamella.manifest import read_manifest
 from lamella.plan import LayerPart, Link, Range
 from lamella.streaming import WeightStream
 from lamella.tiles import read_tiles
