@@ -29,7 +29,7 @@ from benchmarks.codec_sides import (
     order0_entropy_bytes,
     sendings,
 )
-from benchmarks.paper_table import prepared_model
+from benchmarks.prepared import prepared_model
 from benchmarks.samples import SAMPLES, benchmark_samples
 from lamella.activations import Activations
 from lamella.errors import LamellaError

@@ -174,8 +174,11 @@ def measure(rows: Rows, output: Output) -> Iterator[dict[str, Any]]:
             neurons = rows.neurons if official else ALIVE_NEURONS
             name = f"radixnet:{neurons}x{OFFICIAL_LAYERS}" if official else f"alive:{neurons}x{ALIVE_LAYERS}"
             samples = benchmark_samples(neurons, Path(folder), SAMPLES if official else rows.alive_samples)
-            subject = cloud.place(open_source(name), samples, rows.workers)
+            source = open_source(name)
+            placed = cloud.place(source, samples, rows.workers[:1])
             for workers in rows.workers:
+                # Each number of workers is served best by a model that was prepared for it.
+                subject = placed if workers == rows.workers[0] else cloud.cut_for(placed, source, [workers])
                 for channel in rows.channels:
                     output.say(f"{name}, {workers} workers, {channel.value}")
                     cloud.chill()

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lamella.client import Stack, one_line
 from lamella.errors import LamellaError
 from lamella.events import RunRequest
 from lamella.layout import RunKeys
+from lamella.slots import SLOTS_A_GROUP
 from model_prep.reference import plain_scipy
 from model_prep.source import Source
 from model_prep.writer import write_model
@@ -30,7 +31,7 @@ from workflows.embedded_cloud import EmbeddedCloud
 
 def slots_for(workers: int) -> dict[str, str]:
     """The template's parameters under which so many workers talk through SNS at a time."""
-    return {"Slots": ",".join(str(slot) for slot in range(workers))}
+    return {"SlotGroups": ",".join(str(group) for group in range(-(-workers // SLOTS_A_GROUP)))}
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,21 @@ class BenchmarkCloud:
 
     def place(self, source: Source, samples: Samples, workers: Sequence[int]) -> Subject:
         """Prepare a model, upload it and its samples, and have plain scipy run them."""
-        self.output.say(f"preparing {source.description} for {', '.join(map(str, workers))} workers")
-        with tempfile.TemporaryDirectory(prefix="lamella-benchmark-") as folder:
-            write_model(source, Path(folder) / "model", workers=list(workers))
-            model_uri = place_model(self.stack, str(Path(folder) / "model"))
+        model_uri = self._place_model(source, workers)
         input_uri = place_input(self.stack, str(samples.path))
         self.output.say(f"running {source.description} in plain scipy: {samples.description}")
         expected = plain_scipy(source, samples.matrix)
         return Subject(source.description, samples.description, model_uri, input_uri, expected)
+
+    def cut_for(self, subject: Subject, source: Source, workers: Sequence[int]) -> Subject:
+        """The same, with its model prepared for other numbers of workers."""
+        return replace(subject, model_uri=self._place_model(source, workers))
+
+    def _place_model(self, source: Source, workers: Sequence[int]) -> str:
+        self.output.say(f"preparing {source.description} for {', '.join(map(str, workers))} workers")
+        with tempfile.TemporaryDirectory(prefix="lamella-benchmark-") as folder:
+            write_model(source, Path(folder) / "model", workers=list(workers))
+            return place_model(self.stack, str(Path(folder) / "model"))
 
     def run(self, subject: Subject, **fields: Any) -> Outcome:
         """One run, with these fields of its request; one that fails has an error instead of an answer."""

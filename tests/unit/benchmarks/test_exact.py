@@ -112,4 +112,4 @@ def test_bits_are_compared_and_not_values() -> None:
 
 
 def test_slots_are_as_many_as_workers() -> None:
-    assert slots_for(3) == {"Slots": "0,1,2"}
+    assert slots_for(17) == {"SlotGroups": "0,1,2"}
