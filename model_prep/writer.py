@@ -37,6 +37,9 @@ FILE_BYTES = 8 * 2**20
 TILES = "tiles.safetensors"
 Progress = Callable[[int, int], None]
 
+# Of a layer: where its parts begin, by number of workers.
+Bounds = Mapping[int, NDArray[np.int64]]
+
 
 def write_model(
     source: Source,
@@ -75,7 +78,9 @@ def write_model(
     with replacing(out) as folder:
         cuts = sorted({*DEFAULT_WORKERS, *asked})
         in_order = RowsInOrder(chosen, cuts, sorted(asked))
-        writer = _ModelWriter(folder, chosen, [_Cutting.of(p) for p in cuts], in_order)
+        writer = _ModelWriter(
+            folder, chosen, [_Cutting.of(p) for p in cuts], in_order, max(asked, default=None)
+        )
         for k, layer in enumerate(source):
             writer.add(layer)
             if progress is not None:
@@ -131,16 +136,17 @@ class _ModelWriter:
     partitioner: Partitioner
     cuttings: list[_Cutting]
     rows_in_order: RowsInOrder
+    favoured: int | None
     layers: list[Layer] = field(default_factory=list)
     files: dict[str, StoredFile] = field(default_factory=dict)
     tiles: _TileTable = field(default_factory=_TileTable)
-    waiting: list[tuple[SourceLayer, EncodedLayer]] = field(default_factory=list)
+    waiting: list[tuple[SourceLayer, EncodedLayer, Bounds]] = field(default_factory=list)
     waiting_bytes: int = 0
 
     def add(self, layer: SourceLayer) -> None:
         """Encode and cut one layer, and write the file that it fills."""
         if isinstance(layer.weight, DenseWeight):
-            self._keep(layer, self._dense(layer))
+            self._keep(layer, *self._dense(layer))
             return
         weight = layer.weight
         stored = self.rows_in_order.of(weight)
@@ -151,9 +157,9 @@ class _ModelWriter:
             bounds = stored.bounds[cutting.cutter.workers]
             cutting.cutter.add(rows.starts, rows.columns, layer.inputs, bounds, encoded.digest)
             cutting.blocks.add(starts, columns, layer.inputs)
-        self._keep(layer, encoded)
+        self._keep(layer, encoded, stored.bounds)
 
-    def _dense(self, layer: SourceLayer) -> EncodedLayer:
+    def _dense(self, layer: SourceLayer) -> tuple[EncodedLayer, Bounds]:
         """Encode and cut a dense layer: every row reads every column."""
         starts, band = np.arange(layer.outputs + 1) * layer.inputs, band_of(layer.outputs)
         positions, parts = self.rows_in_order.of_dense(starts, band)
@@ -162,27 +168,27 @@ class _ModelWriter:
             bounds = parts[cutting.cutter.workers]
             cutting.cutter.add(starts, None, layer.inputs, bounds, encoded.digest)
             cutting.blocks.add(starts, None, layer.inputs, band)
-        return encoded
+        return encoded, parts
 
-    def _tile_bounds(self, bounds: Mapping[int, NDArray[np.int64]]) -> NDArray[np.int64]:
+    def _tile_bounds(self, bounds: Bounds) -> NDArray[np.int64]:
         """Where tiles begin: at the bounds of every cut."""
         found: NDArray[np.int64] = np.unique(
             np.concatenate([bounds[cutting.cutter.workers] for cutting in self.cuttings])
         )
         return found
 
-    def _keep(self, layer: SourceLayer, encoded: EncodedLayer) -> None:
+    def _keep(self, layer: SourceLayer, encoded: EncodedLayer, bounds: Bounds) -> None:
         size = sum(map(len, encoded.tiles))
         if self.waiting and self.waiting_bytes + size > FILE_BYTES:
             self._write_waiting()
-        self.waiting.append((layer, encoded))
+        self.waiting.append((layer, encoded, bounds))
         self.waiting_bytes += size
 
     def _write_waiting(self) -> None:
         path = f"weights-{sum(file.startswith('weights-') for file in self.files):05}.safetensors"
         first = len(self.layers)
-        encodings = [encoded for _, encoded in self.waiting]
-        body, offsets = side_by_side(encodings)
+        encodings = [encoded for _, encoded, _ in self.waiting]
+        body, offsets = side_by_side(encodings, [bounds for _, _, bounds in self.waiting], self.favoured)
         arrays = {"tiles": body} | {
             f"layers.{first + i}.{name}": array
             for i, encoded in enumerate(encodings)
@@ -191,7 +197,7 @@ class _ModelWriter:
         }
         written = write_tensors(self.folder / path, arrays)
         self.files[path] = written.stored
-        for (layer, encoded), places in zip(self.waiting, offsets, strict=True):
+        for (layer, encoded, _), places in zip(self.waiting, offsets, strict=True):
             self.tiles.add(encoded, places + written.offsets["tiles"])
             named = {"order": encoded.order, "positions": encoded.positions}
             prefix = f"layers.{len(self.layers)}."
@@ -264,21 +270,34 @@ class _ModelWriter:
         )
 
 
-def side_by_side(layers: Sequence[EncodedLayer]) -> tuple[NDArray[np.uint8], list[NDArray[np.int64]]]:
+def side_by_side(
+    layers: Sequence[EncodedLayer], cuts: Sequence[Bounds], favoured: int | None
+) -> tuple[NDArray[np.uint8], list[NDArray[np.int64]]]:
     """The tiles of some layers as a file holds them, and where each layer's are.
 
-    The first tiles of all layers, then the second, and so on; where layers have not as many tiles, those that
-    begin at the same share of their rows come together.
+    What is the same worker's under every cut comes together, the tiles of all layers: what a worker has of
+    these layers is then one range of bytes. Where cuts for different numbers of workers disagree, it is so of
+    the favoured one, and of others it is some ranges.
+
+    Parameters
+    ----------
+    cuts
+        Of each layer, the bounds of its parts by number of workers.
     """
-    counts = {len(layer.tiles) for layer in layers}
     places = []
-    for k, layer in enumerate(layers):
-        share = np.arange(len(layer.tiles)) if len(counts) == 1 else layer.bounds[:-1] / layer.rows
-        places += [(float(at), k, i) for i, at in enumerate(share)]
+    for k, (layer, bounds) in enumerate(zip(layers, cuts, strict=True)):
+        begins = layer.bounds[:-1]
+        # Whatever the cut, it is more for a later part than for an earlier one.
+        share = sum(
+            (np.searchsorted(parts, begins, side="right") - 1) / workers for workers, parts in bounds.items()
+        )
+        first = 0 if favoured is None else np.searchsorted(bounds[favoured], begins, side="right")
+        keys = (np.broadcast_to(key, len(begins)).tolist() for key in (first, share))
+        places += [(*key, k, i) for i, key in enumerate(zip(*keys, strict=True))]
     offsets: list[NDArray[np.int64]] = [np.zeros(len(layer.tiles), np.int64) for layer in layers]
     pieces = []
     size = 0
-    for _, k, i in sorted(places):
+    for _, _, k, i in sorted(places):
         pieces.append(layers[k].tiles[i])
         offsets[k][i] = size
         size += len(pieces[-1])

@@ -235,7 +235,7 @@ def test_a_block_that_only_claims_to_be_one_is_refused() -> None:
     files = written()
     files.data["1"] = index.head(share, 2, REPORT) + b"junk"
 
-    assert refused(files).startswith("memory:1, samples 0 to 29 of the run: activations cut short")
+    assert refused(files).startswith("memory:1, samples 0 to 29 of the run: these bytes are no activations")
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_merging_takes_a_fraction_of_the_output() -> None:
         finally:
             tracemalloc.stop()
 
-    assert sum(map(len, files.data.values())) > 25 * MIB
+    assert sum(map(len, files.data.values())) > 20 * MIB
     assert length == 64
     assert stream.most_ahead_bytes <= 2 * MIB
     assert peak_bytes < 16 * MIB

@@ -44,9 +44,11 @@ class Counted(Directory):
         return data
 
 
-@pytest.mark.parametrize("workers", [2, 8, 20, 64])
-def test_a_worker_of_a_small_model_reads_its_weights_at_once(tmp_path: Path, workers: int) -> None:
-    write_model(RadixNet(1024, 24).source(), tmp_path / "m", workers=[20])
+@pytest.mark.parametrize(("workers", "named"), [(2, []), (8, []), (64, []), (20, [20]), (20, [8, 20])])
+def test_a_worker_of_a_small_model_reads_its_weights_at_once(
+    tmp_path: Path, workers: int, named: list[int]
+) -> None:
+    write_model(RadixNet(1024, 24).source(), tmp_path / "m", workers=named)
     files = Counted(tmp_path / "m")
     manifest = read_manifest(files)
     tiles, cut = read_tiles(files, manifest), read_cut(files, manifest, workers)

@@ -23,6 +23,7 @@ from lamella.channels.wire import (
 )
 from lamella.messages import HEADER_BYTES
 from lamella.plan import ChannelName
+from lamella.slots import slot_name
 from lamella.usage import Count, Usage, billed_requests, merge
 
 # How often a queue is asked for what a worker is sent for one step: it gives what is there, and more comes
@@ -62,7 +63,7 @@ def price_of_sns(sends: Sequence[Send]) -> Usage:
     """Expected usage over SNS and SQS; slots are taken to be numbered as workers are."""
     publishes: list[Count] = []
     for send in sends:
-        sizes = [sns_size_bytes(size, str(peer)) for peer, size in _messages(send, SNS_MESSAGE_BYTES)]
+        sizes = [sns_size_bytes(size, slot_name(peer)) for peer, size in _messages(send, SNS_MESSAGE_BYTES)]
         publishes += [_request(sum(batch)) for batch in pack(sizes, lambda size: size, SNS_BATCH_BYTES)]
     return merge([Usage({"sns.publish_batch": _sum(publishes)}), _receiving(sends, SNS_MESSAGE_BYTES)])
 

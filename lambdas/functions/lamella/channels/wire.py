@@ -26,6 +26,6 @@ def sns_size_bytes(data_bytes: int, slot: str) -> int:
     return sqs_size_bytes(data_bytes) + len(SLOT) + len("String") + len(slot)
 
 
-# The longest that a channel takes; slots have at most four digits.
+# The longest that a channel takes; slots have names of at most four characters.
 SNS_MESSAGE_BYTES = SNS_BATCH_BYTES - sns_size_bytes(0, "9999")
 SQS_MESSAGE_BYTES = SQS_BATCH_BYTES - sqs_size_bytes(0)

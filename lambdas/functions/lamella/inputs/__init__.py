@@ -83,9 +83,10 @@ def check_id_column(name: str, id_column: str | None) -> None:
     Raises
     ------
     BatchError
-        If that is so.
+        If that is so, or as `known_suffix`.
     """
-    if id_column is not None and known_suffix(name) not in _TABLES:
+    suffix = known_suffix(name)
+    if id_column is not None and suffix not in _TABLES:
         raise BatchError(
             f"{name} has no column {id_column!r}: ids are in a {' or '.join(_TABLES)}; leave id_column out"
         )
