@@ -452,13 +452,13 @@ class TestS3:
         bucket = self.bucket(cloud)
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
         statements = [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"}]
+        document = {"Version": "2012-10-17", "Statement": statements}
+        iam.put_role_policy(RoleName=name, PolicyName="read", PolicyDocument=json.dumps(document))
         if may_list:
-            statements.append({"Effect": "Allow", "Action": "s3:List*", "Resource": f"arn:aws:s3:::{bucket}"})
-        iam.put_role_policy(
-            RoleName=name,
-            PolicyName="read",
-            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statements}),
-        )
+            grant = {"Effect": "Allow", "Action": "s3:List*", "Resource": f"arn:aws:s3:::{bucket}"}
+            listing = json.dumps({"Version": "2012-10-17", "Statement": [grant]})
+            policy = iam.create_policy(PolicyName=name, PolicyDocument=listing)["Policy"]["Arn"]
+            iam.attach_role_policy(RoleName=name, PolicyArn=policy)
         function = make_function(cloud, MISSING, Role=role)
         found, _ = invoke(cloud, function, {"bucket": bucket})
         assert found == (["NoSuchKey", "404"] if may_list else ["AccessDenied", "403"])

@@ -222,7 +222,7 @@ def test_fetching_a_run_that_is_not_there_or_failed(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--strategy", "rows", "--workers", 64), "40"),
+        (("--strategy", "rows", "--workers", 64, "--channel", "sns"), "32 are deployed"),
         (("--memory", 2000), "no worker of 2000 MB is deployed: use 1024"),
         (("--strategy", "serial", "--workers", 2), "serial has one worker"),
     ],

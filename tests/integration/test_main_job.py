@@ -149,7 +149,7 @@ def test_every_message_was_counted(job: MainJob) -> None:
     assert usage["sns.publish_batch"]["calls"] == sum(u["sns.publish_batch"]["calls"] for u in detail)
     sent, received = usage["sns.publish_batch"]["bytes"], usage["sqs.receive_message"]["bytes"]
     # Queues don't pass on the slot attribute when only the data is asked for.
-    assert 0.98 * sent < received < sent
+    assert 0.9 * sent < received < sent
     assert usage["sqs.receive_message"]["billed"] >= usage["sqs.receive_message"]["calls"]
     assert usage["lambda.invoke"]["calls"] == WORKERS + 3
     assert job.summary["cost_usd"]["total"] == pytest.approx(

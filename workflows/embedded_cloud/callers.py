@@ -30,7 +30,13 @@ def calling_role(authorization: str) -> Any | None:
 
 def may(role: Any, action: str, resource: str) -> bool:
     """Whether a role's own policies allow an action on a resource; their conditions are taken as met."""
-    documents = [*role.policies.values(), *(policy.document for policy in role.managed_policies.values())]
+    managed = [
+        version.document
+        for policy in role.managed_policies.values()
+        for version in policy.versions
+        if version.version_id == policy.default_version_id
+    ]
+    documents = [*role.policies.values(), *managed]
     effects = {
         statement.get("Effect")
         for document in documents
