@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from workflows.embedded_cloud.errors import EmbeddedCloudError
+from workflows.embedded_cloud.json_answers import answer_json
 from workflows.embedded_cloud.lambda_api import StartResponse
 from workflows.embedded_cloud.launcher import CLOCK_PATH
 
@@ -88,9 +89,7 @@ class ClockApi:
                 answer = {"message": f'{CLOCK_PATH} takes {{"advance_s": SECONDS}}: {error}'}
         now = self._clock.now()
         answer = answer or {"now": iso_time(now), "now_s": now, "ahead_s": self._clock.ahead_s}
-        encoded = json.dumps(answer).encode()
-        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(encoded)))])
-        return [encoded]
+        return answer_json(start_response, status, answer)
 
 
 def iso_time(moment_s: float, timespec: str = "milliseconds") -> str:

@@ -19,6 +19,7 @@ from workflows.embedded_cloud.faults.plan import Due, FaultPlan
 from workflows.embedded_cloud.faults.refusals import refuse
 from workflows.embedded_cloud.faults.requests import ApiRequest, read_request
 from workflows.embedded_cloud.faults.rules import FAULTS, parse_rules
+from workflows.embedded_cloud.json_answers import answer_json
 from workflows.embedded_cloud.lambda_api import StartResponse
 from workflows.embedded_cloud.launcher import FAULTS_PATH
 
@@ -138,9 +139,7 @@ class FaultsApi:
                 known = "; ".join(f"{name}: {what}" for name, what in FAULTS.items())
                 answer = {"message": f'{FAULTS_PATH} takes {{"seed": N, "rules": [...]}}: {error} ({known})'}
         answer = answer or {"happened": [asdict(each) for each in self._plan.journal()]}
-        encoded = json.dumps(answer).encode()
-        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(encoded)))])
-        return [encoded]
+        return answer_json(start_response, status, answer)
 
 
 def _hang_up(environ: dict[str, Any]) -> Iterable[bytes]:
