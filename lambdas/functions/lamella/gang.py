@@ -6,7 +6,6 @@ from typing import Protocol
 
 from lamella.errors import DeadlineExceeded, GangIncomplete
 from lamella.layout import RunKeys
-from lamella.mailbox import ANSWER_S
 from lamella.plan import Assignment
 
 TURNED_AWAY = "Lambda.TooManyRequestsException"
@@ -44,7 +43,8 @@ def meet(mailbox: Meeting, assignment: Assignment, deadline_s: float, bucket: Ma
     RunAborted
         If the run was ended meanwhile.
     """
-    until_s = min(assignment.start_by_s, deadline_s - ANSWER_S)
+    # Of the deadline the mailbox keeps back what its answer takes.
+    until_s = min(assignment.start_by_s, deadline_s)
     try:
         mailbox.barrier(assignment.workers, until_s)
     except DeadlineExceeded as error:

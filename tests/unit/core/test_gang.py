@@ -11,7 +11,6 @@ from lamella.errors import DeadlineExceeded, GangIncomplete
 from lamella.gang import meet, turned_away
 from lamella.launch import MAX_INLINE_WORKERS, is_distributed, map_items
 from lamella.layout import RunKeys
-from lamella.mailbox import ANSWER_S
 from lamella.plan import Assignment, LayerPart, Step, Task
 
 KEYS = RunKeys("run", 2)
@@ -65,7 +64,7 @@ def test_the_workers_that_have_not_started_are_counted_and_named() -> None:
 def test_a_worker_whose_own_time_is_shorter_gives_up_while_it_can_say_so() -> None:
     barrier = Barrier(DeadlineExceeded("late"))
     with pytest.raises(GangIncomplete, match="within 10 s"):
-        meet(barrier, assignment(8), 80.0 + ANSWER_S, Marks(KEYS, [0]), KEYS)
+        meet(barrier, assignment(8), 80.0, Marks(KEYS, [0]), KEYS)
     assert barrier.asked == [(8, 80.0)]
 
 
