@@ -2,7 +2,8 @@
 
 Each layer is cut into tiles at the bounds of all of its model's cuts, so that any part of any cut is a run of
 whole tiles. A file holds a few layers: the first tiles of all of them, then the second tiles, and so on. What
-a worker owns of consecutive layers is then one range of bytes.
+a worker owns of consecutive layers is then one range of bytes; where cuts for different numbers of workers
+disagree, for one of them, and a few ranges for the others.
 """
 
 from __future__ import annotations

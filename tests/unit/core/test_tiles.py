@@ -61,6 +61,18 @@ def test_a_worker_of_a_small_model_reads_its_weights_at_once(
     assert read == 2 * manifest.nnz
 
 
+@pytest.mark.parametrize("workers", [2, 8, 64])
+def test_where_cuts_disagree_a_worker_still_reads_layers_together(tmp_path: Path, workers: int) -> None:
+    write_model(RadixNet(1024, 24).source(), tmp_path / "m", workers=[20])
+    files = Counted(tmp_path / "m")
+    manifest = read_manifest(files)
+    tiles, cut = read_tiles(files, manifest), read_cut(files, manifest, workers)
+    files.reads.clear()
+    for task in tasks_of(manifest, cut, Plan("rows", "memory", workers, 1024, 1)):
+        list(WeightStream(files, manifest, tiles, task.parts))
+    assert len(files.reads) < workers * len(manifest.layers) * 3 // 4
+
+
 def test_a_part_that_is_no_run_of_tiles_is_refused(model: Path) -> None:
     manifest = read_manifest(Directory(model))
     tiles = read_tiles(Directory(model), manifest)
