@@ -23,6 +23,17 @@ def test_halo_and_time_are_set_against_kahypars() -> None:
     assert found == [(1, 1), (0.98, 0.025), (None, None)]
 
 
+def test_the_time_of_one_order_for_all_is_set_against_kahypars_for_all() -> None:
+    row = {"network": "n", "halo_rows": 100}
+    rows = [
+        {**row, "partitioner": "hypergraph", "workers": 8, "cpu_s": 4.0},
+        {**row, "partitioner": "hypergraph", "workers": 16, "cpu_s": 6.0},
+        {**row, "partitioner": SHARED, "workers": 8, "cpu_s": 0.1},
+        {**row, "partitioner": SHARED, "workers": 16, "cpu_s": 0.1},
+    ]
+    assert [each["cpu_to_kahypar"] for each in compared(rows)[2:]] == [0.01, 0.01]
+
+
 def test_every_partitioner_is_run_on_the_official_network() -> None:
     run = {case.partitioner for case in cases([8], quick=False) if case.network == "radixnet:1024x120"}
     assert run == {"overlap", SHARED, "hypergraph", "blocks", "random"}
