@@ -1,7 +1,7 @@
 """What a worker's memory is for: pure arithmetic over its task.
 
-``runtime + activations + layers in the kernel's form + window + blocks kept for later runs``; only the first
-four must fit, and the window is at least a few reads long. A worker of a pipeline with micro-batches keeps
+``runtime + activations + letters + layers in the kernel's form + window + blocks kept for later runs``; all but
+the last must fit, and the window is at least a few reads long. A worker of a pipeline with micro-batches keeps
 all layers of its block in the kernel's form; all others, those of a step.
 """
 
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lamella.manifest import Layer, Manifest
-from lamella.plan import LayerPart, Range, Task
+from lamella.outbox import MOST_BYTES, MOST_POSTS
+from lamella.plan import LayerPart, Link, Range, Task
 
 RUNTIME_BYTES = 220 << 20  # Python, numpy and boto3, as measured in a worker
 LEAST_WINDOW_BYTES = 64 << 20
@@ -21,6 +22,9 @@ MOST_WINDOW_BYTES = 128 << 20
 GROUP_ENTRIES = 1 << 21
 _KERNEL_ENTRY_BYTES = 8  # an int32 index and a float32 value
 _KERNEL_ROW_BYTES = 16
+# What the codec takes for a letter, over the bytes of its activations, and beside that (`lamella.codec.decode`).
+_CODEC_TIMES = 4
+_CODEC_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,28 @@ def weight_memory(task: Task, manifest: Manifest, memory_mb: int) -> WeightMemor
 
 
 def _fixed_bytes(task: Task, manifest: Manifest) -> int:
-    return RUNTIME_BYTES + _activation_bytes(task, manifest.features) + _kernel_bytes(task, manifest)
+    activations = _activation_bytes(task, manifest.features) + _letter_bytes(task)
+    return RUNTIME_BYTES + activations + _kernel_bytes(task, manifest)
+
+
+def _letter_bytes(task: Task) -> int:
+    """What waits to be sent, and one letter that is being encoded or decoded, if none can be made shorter."""
+    posted = largest = 0
+    for step in task.steps:
+        sample_bytes = 4 * (step.samples[1] - step.samples[0])
+        # Peers that are sent the same rows are sent the same letter.
+        letters = {id(link.rows): link for link in step.send}.values()
+        posted = max(posted, sample_bytes * sum(len(link.rows) for link in letters))
+        longest = max(map(_rows, (*step.receive, *step.send)), default=0)
+        largest = max(largest, sample_bytes * longest)
+    if not largest:
+        return 0
+    under_way = min(MOST_POSTS * posted, max(MOST_BYTES, posted))
+    return under_way + _CODEC_TIMES * largest + _CODEC_BYTES
+
+
+def _rows(link: Link) -> int:
+    return len(link.rows)
 
 
 def _activation_bytes(task: Task, features: int) -> int:

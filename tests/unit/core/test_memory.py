@@ -68,6 +68,24 @@ def test_a_pipeline_with_micro_batches_keeps_its_block_of_layers(manifest: Manif
     assert need(24, 3) - need(24, 2) < MIB
 
 
+def test_letters_need_room_where_workers_talk(manifest: Manifest) -> None:
+    """A pipeline's second worker has no peer to send to, and decodes what the first sends."""
+    samples = 1_000_000
+    first, second = tasks_of(manifest, None, Plan("pipeline", "sns", 2, 0, samples))
+    silent = [
+        replace(t, steps=tuple(replace(s, receive=(), send=()) for s in t.steps)) for t in (first, second)
+    ]
+    letter = 4 * samples * 48
+
+    def letters(task: Task, without: Task) -> int:
+        return memory_need_bytes([task], manifest) - memory_need_bytes([without], manifest)
+
+    # One letter under way, and what the codec takes.
+    assert letters(first, silent[0]) == letter + 4 * letter + 16 * MIB
+    # It also holds what it received, beside its input.
+    assert 4 * letter + 16 * MIB <= letters(second, silent[1]) <= 6 * letter + 16 * MIB
+
+
 def test_micro_batches_wait_with_their_activations(manifest: Manifest) -> None:
     """They need somewhat more than all samples at once: the input stays until the last of them."""
 
