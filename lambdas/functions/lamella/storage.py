@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 
 from lamella.errors import CloudError, InputError
 from lamella.files import checked_path
@@ -17,8 +24,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 CREATE_TRIES = 5
+# botocore tries a request again, but not for a body that ends early.
+READ_TRIES = 3
 # A LIST costs as much as 12.5 of them (https://aws.amazon.com/s3/pricing/).
 HEADS_FOR_A_LIST = 12
+_READING = "reading"
+_BODY_ENDED = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 _ABSENT = {"NoSuchKey", "NoSuchBucket", "404", "403", "AccessDenied"}
 
 
@@ -31,23 +42,43 @@ class Bucket:
     prefix: str = ""
 
     def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        """An object, or its bytes from ``start`` to ``stop``.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there.
+        CloudError
+            If S3 does not give it, after retries.
+        """
         if stop is not None and stop <= start:
             return b""
         key = self.prefix + checked_path(path)
-        try:
-            if start == 0 and stop is None:
-                answer = self.client.get_object(Bucket=self.bucket, Key=key)
-            else:
-                bounds = f"bytes={start}-{'' if stop is None else stop - 1}"
-                answer = self.client.get_object(Bucket=self.bucket, Key=key, Range=bounds)
-            return answer["Body"].read()
-        except ClientError as error:
-            raise self._explained(error, path) from error
+        bounds = f"bytes={start}-{'' if stop is None else stop - 1}"
+        with self._explained(_READING, path):
+            for tries_left in reversed(range(READ_TRIES)):
+                if start == 0 and stop is None:
+                    answer = self.client.get_object(Bucket=self.bucket, Key=key)
+                else:
+                    answer = self.client.get_object(Bucket=self.bucket, Key=key, Range=bounds)
+                try:
+                    return answer["Body"].read()
+                except _BODY_ENDED:
+                    if not tries_left:
+                        raise
+        raise AssertionError
 
     def write(self, path: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        """Put one object."""
+        """Put one object.
+
+        Raises
+        ------
+        CloudError
+            If S3 does not take it, after retries.
+        """
         key = self.prefix + checked_path(path)
-        self.client.put_object(Bucket=self.bucket, Key=key, Body=data, ContentType=content_type)
+        with self._explained("writing", path):
+            self.client.put_object(Bucket=self.bucket, Key=key, Body=data, ContentType=content_type)
 
     def exists(self, path: str) -> bool:
         """Whether an object is there."""
@@ -59,23 +90,24 @@ class Bucket:
         Raises
         ------
         CloudError
-            If others keep writing it.
+            If S3 does not take it, or others keep writing it.
         """
         key = self.prefix + checked_path(path)
         for _ in range(CREATE_TRIES):
-            try:
-                self.client.put_object(
-                    Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, IfNoneMatch="*"
-                )
-            except ClientError as error:
-                code = error.response.get("Error", {}).get("Code")
-                if code in {"PreconditionFailed", "412"}:
-                    return False
-                # Somebody is writing it at this moment.
-                if code != "ConditionalRequestConflict":
-                    raise
-            else:
-                return True
+            with self._explained("writing", path):
+                try:
+                    self.client.put_object(
+                        Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, IfNoneMatch="*"
+                    )
+                except ClientError as error:
+                    code = error.response.get("Error", {}).get("Code")
+                    if code in {"PreconditionFailed", "412"}:
+                        return False
+                    # Somebody is writing it at this moment.
+                    if code != "ConditionalRequestConflict":
+                        raise
+                else:
+                    return True
         raise CloudError(f"{self.location(path)} can't be written: others do so all the time: try again")
 
     def sizes(self, path: str = "") -> dict[str, int]:
@@ -83,11 +115,12 @@ class Bucket:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.prefix + path
         )
-        return {
-            item["Key"].removeprefix(self.prefix): item["Size"]
-            for page in pages
-            for item in page.get("Contents", [])
-        }
+        with self._explained("listing", path):
+            return {
+                item["Key"].removeprefix(self.prefix): item["Size"]
+                for page in pages
+                for item in page.get("Contents", [])
+            }
 
     def sizes_of(self, paths: Collection[str]) -> dict[str, int]:
         """Bytes of those of some objects that are there, by the cheaper of HEADs and a LIST."""
@@ -101,9 +134,13 @@ class Bucket:
         """Remove objects; those that aren't there are no matter. S3 takes 1,000 at a time."""
         keys: list[ObjectIdentifierTypeDef] = [{"Key": self.prefix + path} for path in paths]
         for start in range(0, len(keys), 1000):
-            self.client.delete_objects(
-                Bucket=self.bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True}
-            )
+            with self._explained("removing objects below", ""):
+                answer = self.client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True}
+                )
+            for refused in answer.get("Errors", []):
+                where = f"s3://{self.bucket}/{refused.get('Key')}"
+                raise CloudError(f"{where} can't be removed: {refused.get('Code')}: {refused.get('Message')}")
 
     def below(self, path: str) -> Bucket:
         """The same bucket, further down."""
@@ -114,22 +151,30 @@ class Bucket:
 
     def _size(self, path: str) -> int | None:
         """Bytes of an object; None where there is none."""
-        try:
-            answer = self.client.head_object(Bucket=self.bucket, Key=self.prefix + checked_path(path))
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in _ABSENT:
-                return None
-            raise
-        return answer["ContentLength"]
+        with self._explained("looking for", path):
+            try:
+                answer = self.client.head_object(Bucket=self.bucket, Key=self.prefix + checked_path(path))
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in _ABSENT:
+                    return None
+                raise
+            return answer["ContentLength"]
 
-    def _explained(self, error: ClientError, path: str) -> Exception:
-        code = error.response.get("Error", {}).get("Code", "")
+    @contextmanager
+    def _explained(self, doing: str, path: str) -> Iterator[None]:
+        """Turn what boto3 raises into one line."""
         where = self.location(path)
-        if code in {"NoSuchKey", "NoSuchBucket", "404"}:
-            return FileNotFoundError(f"there is no {where}")
-        if code in {"AccessDenied", "403"}:
-            return FileNotFoundError(f"{where} is not there, or may not be read (AccessDenied)")
-        return CloudError(f"reading {where} failed: {code}: {error}")
+        try:
+            yield
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if doing == _READING and code in {"NoSuchKey", "NoSuchBucket", "404"}:
+                raise FileNotFoundError(f"there is no {where}") from error
+            if doing == _READING and code in {"AccessDenied", "403"}:
+                raise FileNotFoundError(f"{where} is not there, or may not be read (AccessDenied)") from error
+            raise CloudError(f"{doing} {where} failed: {code}: {error}") from error
+        except BotoCoreError as error:
+            raise CloudError(f"{doing} {where} failed: {error}") from error
 
 
 def folder(client: S3Client, uri: str) -> Bucket:

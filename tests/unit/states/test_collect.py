@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 
 from lamella import part_stream, parts, predictions, uploads
 from lamella.activations import Activations
-from lamella.errors import RunError
+from lamella.errors import RunAborted, RunError
 from lamella.events import CollectEvent
 from lamella.inputs.ids import ids_to_bytes
 from lamella.layout import RunKeys
@@ -201,7 +201,17 @@ def test_a_small_run_takes_one_request_for_each_object(runtime: Runtime) -> None
     # Plan, manifest, order of rows, and four parts; predictions, activations, and what Finish reads.
     assert usage.count("s3.get_object").calls == 3 + 4
     assert usage.count("s3.put_object").calls == 3
-    assert set(usage.counts) == {"s3.get_object", "s3.put_object"}
+    # Whether the run still goes on.
+    assert usage.count("s3.head_object").calls == 1
+    assert set(usage.counts) == {"s3.get_object", "s3.put_object", "s3.head_object"}
+
+
+def test_of_a_run_that_ended_meanwhile_nothing_is_left_that_its_end_did_not_see(runtime: Runtime) -> None:
+    leave(runtime)
+    runtime.bucket.write(KEYS.abort, b"ABORTED")
+    with pytest.raises(RunAborted, match="run run was ended"):
+        collect(runtime)
+    assert not runtime.bucket.exists(KEYS.collected)
 
 
 def test_what_it_used_counts_every_request_of_a_large_one(

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from lamella.channels.base import Place, Source
 from lamella.channels.object_format import HEAD_BYTES, find, object_path, to_object
-from lamella.errors import CloudError, MessageError
+from lamella.errors import MessageError
 from lamella.storage import Bucket
 
 _READERS = 16
@@ -36,11 +34,7 @@ class Objects:
         CloudError
             If S3 does not take it.
         """
-        path = object_path((place, self._worker))
-        try:
-            self._bucket.write(path, to_object(messages))
-        except (BotoCoreError, ClientError) as error:
-            raise CloudError(f"writing {self._bucket.location(path)} failed: {error}") from error
+        self._bucket.write(object_path((place, self._worker)), to_object(messages))
 
     def read(self, sources: Sequence[Source]) -> list[list[bytes] | None]:
         """What each of other workers left for this one, several at a time; None where it is not there.
@@ -88,6 +82,4 @@ class Objects:
                 data += self._bucket.read(path, begin + len(data), end)
         except FileNotFoundError:
             return None
-        except (BotoCoreError, ClientError) as error:
-            raise CloudError(f"reading {where} failed: {error}") from error
         return [data[start - begin : stop - begin] for start, stop in spans]

@@ -6,7 +6,7 @@ import dataclasses
 from contextlib import ExitStack
 
 from lamella.dealing import Dealing, parse_dealing
-from lamella.errors import RunError
+from lamella.errors import RunAborted, RunError
 from lamella.events import CollectEvent
 from lamella.inputs.ids import IdLines
 from lamella.layout import RunKeys
@@ -25,6 +25,10 @@ from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.storage import Bucket, folder
 from lamella.uploads import Upload
+from lamella.usage import Count, Usage
+
+# Whether the run still goes on, after what it used is written down.
+_LAST_LOOK = Usage({"s3.head_object": Count(calls=1, billed=1)})
 
 
 def collect_run(event: CollectEvent, runtime: Runtime) -> None:
@@ -36,6 +40,8 @@ def collect_run(event: CollectEvent, runtime: Runtime) -> None:
     ------
     RunError
         If a part is missing or isn't what was planned.
+    RunAborted
+        If the run was ended meanwhile: nothing is left then that its end did not see.
     """
     bucket, keys = runtime.bucket, RunKeys(event.run, event.attempt)
     record = from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
@@ -66,9 +72,13 @@ def collect_run(event: CollectEvent, runtime: Runtime) -> None:
             activations.finish()
     found = Collected(categories=alive, workers=parts.reports, usage={})
     body = with_own_write(
-        runtime.usage(), lambda usage: to_json(dataclasses.replace(found, usage=usage.to_json()))
+        runtime.usage() + _LAST_LOOK, lambda usage: to_json(dataclasses.replace(found, usage=usage.to_json()))
     )
     bucket.write(keys.collected, body, "application/json")
+    # Finish writes the mark and then removes what is there: whichever of the two comes later sees the other.
+    if bucket.exists(keys.abort):
+        bucket.delete([keys.collected])
+        raise RunAborted(f"run {event.run} was ended while its output was put together")
 
 
 def _dealing(bucket: Bucket, keys: RunKeys, record: PlanRecord) -> Dealing:
