@@ -1,8 +1,8 @@
 """What a worker's memory is for: pure arithmetic over its task.
 
-``runtime + activations + letters + layers in the kernel's form + window + blocks kept for later runs``; all but
-the last must fit, and the window is at least a few reads long. A worker of a pipeline with micro-batches keeps
-all layers of its block in the kernel's form; all others, those of a step.
+``runtime + activations + letters + layers in the kernel's form + window + blocks kept for later runs``; all
+but the last must fit, and the window is at least a few reads long. A worker of a pipeline with micro-batches
+keeps all layers of its block in the kernel's form; all others, those of a step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_WINDOW_BYTES = 128 << 20
 GROUP_ENTRIES = 1 << 21
 _KERNEL_ENTRY_BYTES = 8  # an int32 index and a float32 value
 _KERNEL_ROW_BYTES = 16
-# What the codec takes for a letter, over the bytes of its activations, and beside that (`lamella.codec.decode`).
+# What the codec takes for a letter, over the bytes of its activations, and beside that.
 _CODEC_TIMES = 4
 _CODEC_BYTES = 16 << 20
 
