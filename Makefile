@@ -11,7 +11,7 @@ CHECKOV := build/checkov/bin/checkov
 TRANSFORMED := build/transformed-template.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test exact e2e build bench lint format render lock clean
+.PHONY: help setup demo test exact chaos e2e build bench lint format render lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ test: $(READY) $(KERNEL) ## run every test but the slowest
 
 exact: $(READY) $(KERNEL) ## compare runs by every strategy over every channel with plain scipy, bit by bit (minutes)
 	$(BIN)/python -m benchmarks.exact --quick
+
+chaos: $(READY) $(KERNEL) ## disturb runs at random: each ends exactly or with an error that has a name (minutes)
+	$(BIN)/python -m benchmarks.chaos --seeds 40
 
 e2e: $(READY) $(KERNEL) ## deploy, run, update and delete with the official SAM and AWS command lines (minutes)
 	$(BIN)/python -m pytest tests/e2e
