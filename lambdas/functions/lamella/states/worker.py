@@ -51,6 +51,7 @@ def run_worker(event: WorkerEvent, runtime: Runtime, context: LambdaContext) -> 
     try:
         _run(event, runtime, context, keys)
     except Exception as error:
+        runtime.bound_calls(None)
         runtime.bucket.write(
             keys.ended(event.worker), f"{type(error).__name__}: {error}".encode(), "text/plain"
         )
@@ -59,14 +60,17 @@ def run_worker(event: WorkerEvent, runtime: Runtime, context: LambdaContext) -> 
 
 def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: RunKeys) -> None:
     started_s = time.time()
-    function_end = Deadline.after(context.get_remaining_time_in_millis() / 1000 - ENDING_S)
+    # Set before the first call: also a task that can't be read has to be told of in time.
+    deadline = runtime.function_end.earlier(ENDING_S)
+    runtime.bound_calls(deadline)
     bucket = runtime.bucket
     where = bucket.location(keys.task(event.worker))
     try:
         assignment = parse_assignment(bucket.read(keys.task(event.worker)), where)
     except FileNotFoundError as error:
         raise WorkerError(f"{error}: this run is over, or was never planned") from error
-    deadline = function_end.sooner_at(assignment.deadline_s)
+    deadline = deadline.sooner_at(assignment.deadline_s)
+    runtime.bound_calls(deadline)
     watch = AbortWatch(event.run, lambda: bucket.exists(keys.abort), time.monotonic)
     _join(bucket, keys, event.worker, context.log_stream_name, alone=assignment.channel is None)
     watch.check()
@@ -83,7 +87,12 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     observer = _Observer(runtime, task, watch, deadline)
     mailbox = _mailbox(runtime, assignment, watch, deadline)
     tiles = read_tiles(model, manifest)
-    weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks)
+
+    def check() -> None:
+        watch.check()
+        deadline.check("time was up while weights were read: raise WorkerTimeout or ask for more workers")
+
+    weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks, check)
     with (
         weights,
         Processor(threads_for(runtime.memory_mb)) as processor,
