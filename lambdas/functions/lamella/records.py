@@ -108,6 +108,11 @@ class WorkerReport:
         Most memory that its process had so far, earlier runs of the same process included.
     objects_left
         Objects in S3 that its letters to peers went by.
+    incarnation
+        1, and one more for each time that it was started again. Times and steps are of all its starts, and so
+        is what it used, but for what an earlier start used after its last checkpoint.
+    checkpoints
+        How many it wrote.
     """
 
     worker: int
@@ -121,6 +126,8 @@ class WorkerReport:
     weights: WeightUse = WeightUse()
     peak_bytes: int = 0
     objects_left: int = 0
+    incarnation: int = 1
+    checkpoints: int = 0
 
 
 @dataclass(frozen=True)

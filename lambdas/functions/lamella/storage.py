@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lamella.errors import CloudError, InputError
 from lamella.files import checked_path
@@ -77,6 +77,81 @@ class Bucket:
             else:
                 return True
         raise CloudError(f"{self.location(path)} can't be written: others do so all the time: try again")
+
+    def read_tagged(self, path: str) -> tuple[bytes, str]:
+        """A whole object, and the ETag that `put_if` takes.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there.
+        CloudError
+            If S3 does not give it.
+        """
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + checked_path(path))
+            return answer["Body"].read(), answer["ETag"]
+        except ClientError as error:
+            raise self._explained(error, path) from error
+        except BotoCoreError as error:
+            raise CloudError(f"reading {self.location(path)} failed: {error}") from error
+
+    def put_if(self, path: str, data: bytes, etag: str | None) -> str | None:
+        """Put one object in the place of a version of it that is known, or, for None, of nothing.
+
+        An answer may be lost: then the object is there, and a second try is refused because of the first. So
+        what is there after a refusal is compared; ``data`` must differ from what anyone else writes.
+
+        Returns
+        -------
+        str or None
+            The new ETag; None if another version is there, or none at all.
+
+        Raises
+        ------
+        CloudError
+            If S3 does not take it, or others keep writing it.
+        """
+        key = self.prefix + checked_path(path)
+        for _ in range(CREATE_TRIES):
+            try:
+                if etag is None:
+                    answer = self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
+                else:
+                    answer = self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfMatch=etag)
+            except ClientError as error:
+                code = error.response.get("Error", {}).get("Code")
+                if code == "ConditionalRequestConflict":
+                    continue
+                if code not in {"PreconditionFailed", "412", "NoSuchKey", "404"}:
+                    raise CloudError(f"writing {self.location(path)} failed: {code}: {error}") from error
+                try:
+                    there, tag = self.read_tagged(path)
+                except FileNotFoundError:
+                    return None
+                return tag if there == data else None
+            except BotoCoreError as error:
+                raise CloudError(f"writing {self.location(path)} failed: {error}") from error
+            return answer["ETag"]
+        raise CloudError(f"{self.location(path)} can't be written: others do so all the time: try again")
+
+    def etag(self, path: str) -> str | None:
+        """Which version of an object is there; None if none is.
+
+        Raises
+        ------
+        CloudError
+            If S3 does not say.
+        """
+        try:
+            return self.client.head_object(Bucket=self.bucket, Key=self.prefix + checked_path(path))["ETag"]
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code")
+            if code in _ABSENT:
+                return None
+            raise CloudError(f"looking for {self.location(path)} failed: {code}: {error}") from error
+        except BotoCoreError as error:
+            raise CloudError(f"looking for {self.location(path)} failed: {error}") from error
 
     def sizes(self, path: str = "") -> dict[str, int]:
         """Bytes of every object below a path, by its path here."""

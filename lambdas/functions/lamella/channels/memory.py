@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+import uuid
 from collections.abc import Collection, Sequence
 
 from lamella.channels.base import Channel, Delivery, Place, Source
@@ -13,7 +14,7 @@ class MemoryHub:
     """What the workers of one run share."""
 
     def __init__(self, workers: int) -> None:
-        self.queues: list[queue.Queue[bytes]] = [queue.Queue() for _ in range(workers)]
+        self.queues: list[queue.Queue[tuple[str, bytes]]] = [queue.Queue() for _ in range(workers)]
 
 
 class MemoryChannel(Channel):
@@ -32,34 +33,45 @@ class MemoryChannel(Channel):
     ) -> None:
         self.max_message_bytes = max_message_bytes
         self._hub, self._mine, self._visibility_s = hub, hub.queues[worker], visibility_s
-        self._held: dict[str, tuple[float, bytes]] = {}
+        self._held: dict[str, tuple[float, str, bytes]] = {}
         self._receipts = 0
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
         del place  # the message says it
         for target, data in messages:
             assert len(data) <= self.max_message_bytes
-            self._hub.queues[target].put(data)
+            self._hub.queues[target].put((uuid.uuid4().hex, data))
 
     def receive(self, wanted: Collection[Source], wait_s: float) -> list[Delivery]:
         del wanted  # a queue gives what comes first
         self._return_unacknowledged()
         try:
-            data = self._mine.get(timeout=wait_s) if wait_s > 0 else self._mine.get_nowait()
+            identity, data = self._mine.get(timeout=wait_s) if wait_s > 0 else self._mine.get_nowait()
         except queue.Empty:
             return []
         self._receipts += 1
-        delivery = Delivery(data, str(self._receipts))
-        self._held[delivery.receipt] = (time.monotonic(), data)
+        delivery = Delivery(data, str(self._receipts), identity)
+        self._held[delivery.receipt] = (time.monotonic(), identity, data)
         return [delivery]
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             self._held.pop(delivery.receipt, None)
 
+    def keep(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            if delivery.receipt in self._held:
+                self._held[delivery.receipt] = (time.monotonic(), delivery.identity, delivery.data)
+
+    def abort(self) -> None:
+        """What is held comes again to whoever takes over, as from a queue that outlives its reader."""
+        for _, identity, data in self._held.values():
+            self._mine.put((identity, data))
+        self._held.clear()
+
     def _return_unacknowledged(self) -> None:
         now = time.monotonic()
-        for receipt, (since, data) in list(self._held.items()):
+        for receipt, (since, identity, data) in list(self._held.items()):
             if now - since >= self._visibility_s:
                 del self._held[receipt]
-                self._mine.put(data)
+                self._mine.put((identity, data))

@@ -15,7 +15,7 @@ from lamella.channels.base import Place
 from lamella.channels.batches import send_all
 from lamella.channels.objects import Objects
 from lamella.channels.packing import pack
-from lamella.channels.queue_end import QueueEnd
+from lamella.channels.queue_end import VISIBILITY_S, QueueEnd
 from lamella.channels.wire import BODY, DATA, SLOT, SNS_BATCH_BYTES, SNS_MESSAGE_BYTES, sns_size_bytes
 from lamella.errors import CloudError
 from lamella.plan import SnsAddress
@@ -34,15 +34,23 @@ class SnsChannel(QueueEnd):
     ----------
     worker
         Whose messages are received.
+    visibility_s
+        As of a `QueueEnd`.
     """
 
     kind = "sns"
     max_message_bytes = SNS_MESSAGE_BYTES
 
     def __init__(
-        self, sns: SNSClient, sqs: SQSClient, address: SnsAddress, worker: int, objects: Objects | None = None
+        self,
+        sns: SNSClient,
+        sqs: SQSClient,
+        address: SnsAddress,
+        worker: int,
+        objects: Objects | None = None,
+        visibility_s: int = VISIBILITY_S,
     ) -> None:
-        super().__init__(sqs, address.queue_urls[worker], objects)
+        super().__init__(sqs, address.queue_urls[worker], objects, visibility_s)
         self._sns, self._address = sns, address
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:

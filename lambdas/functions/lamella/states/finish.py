@@ -125,7 +125,7 @@ def _plan_record(bucket: Bucket, keys: RunKeys) -> PlanRecord | None:
 def _remove_work(bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:
     """What only workers needed: deleting is free, and the lifecycle rule would do it only days later."""
     workers = range(record.plan.workers)
-    kinds = (keys.task, keys.input, keys.part, keys.started, keys.ended)
+    kinds = (keys.task, keys.input, keys.part, keys.checkpoint, keys.ended)
     shared = [keys.collected, keys.items, keys.dealt, keys.ids]
     bucket.delete([*shared, *(kind(worker) for kind in kinds for worker in workers)])
 

@@ -77,6 +77,7 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
             task,
             start_by_s=time.time() + config.start_deadline_s,
             start_within_s=config.start_deadline_s,
+            checkpoints=request.checkpoints,
         )
         for task in tasks
     ]
