@@ -14,8 +14,8 @@ from lamella.abort import AbortWatch
 from lamella.activations import Activations
 from lamella.channels.memory import MemoryChannel, MemoryHub
 from lamella.cut import read_cut
-from lamella.dealing import Dealing
 from lamella.deadline import Deadline
+from lamella.dealing import Dealing
 from lamella.engine import StepRecord, run_task
 from lamella.files import Directory
 from lamella.inputs import Batch

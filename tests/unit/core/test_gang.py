@@ -59,7 +59,13 @@ def test_a_complete_gang_goes_on() -> None:
 def test_the_workers_that_have_not_started_are_counted_and_named() -> None:
     marks = Marks(KEYS, [w for w in range(62) if w not in {3, 60}])
     with pytest.raises(GangIncomplete) as error:
-        meet(Barrier(DeadlineExceeded("waited in vain for worker 3, 60")), assignment(62), until(900.0), marks, KEYS)
+        meet(
+            Barrier(DeadlineExceeded("waited in vain for worker 3, 60")),
+            assignment(62),
+            until(900.0),
+            marks,
+            KEYS,
+        )
     text = str(error.value)
     assert text.startswith("only 60 of 62 workers had started within 30 s (not 3, 60): ")
     assert "ask for fewer workers" in text

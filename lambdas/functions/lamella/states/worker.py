@@ -82,12 +82,12 @@ class _Start:
         self._event, self._runtime, self._context = event, runtime, context
         self._keys = RunKeys(event.run, event.attempt)
         self._started_s = time.time()
-        self._function_end = Deadline.after(context.get_remaining_time_in_millis() / 1000 - ENDING_S)
         self._incarnation: Incarnation | None = None
 
     def leave_mark(self, error: Exception) -> None:
         """Say that the worker has left, unless another start of it goes on."""
         bucket, mark = self._runtime.bucket, self._keys.ended(self._event.worker)
+        self._runtime.bound_calls(None)
         # Where S3 does not say who goes on, the mark is left: a worker that is waited for in vain costs more.
         with contextlib.suppress(CloudError):
             if self._incarnation is not None and not self._incarnation.is_current():
@@ -97,9 +97,13 @@ class _Start:
     def run(self) -> None:
         """As `run_worker`, without the mark."""
         event, runtime, keys, bucket = self._event, self._runtime, self._keys, self._runtime.bucket
+        # Set before the first call: also a task that can't be read has to be told of in time.
+        deadline = runtime.function_end.earlier(ENDING_S)
+        runtime.bound_calls(deadline)
         assignment = self._assignment()
         task, part = assignment.task, keys.part(event.worker)
-        deadline = self._function_end.sooner_at(assignment.deadline_s)
+        deadline = deadline.sooner_at(assignment.deadline_s)
+        runtime.bound_calls(deadline)
         incarnation, left = take_over(
             bucket,
             keys.checkpoint(event.worker),
@@ -198,7 +202,12 @@ class _Start:
         observer = _Observer(runtime, task, progress.records, watch, deadline)
         parts = task.after(progress.steps).parts
         tiles = read_tiles(model, manifest)
-        weights = WeightStream(model, manifest, tiles, parts, room.window_bytes, runtime.blocks)
+
+        def check() -> None:
+            watch.check()
+            deadline.check("time was up while weights were read: raise WorkerTimeout or ask for more workers")
+
+        weights = WeightStream(model, manifest, tiles, parts, room.window_bytes, runtime.blocks, check)
         with weights, Processor(threads_for(runtime.memory_mb)) as processor:
             if mailbox and not progress.steps:
                 # What is read first is under way meanwhile.
