@@ -31,6 +31,25 @@ class Share:
 
 
 @dataclass(frozen=True)
+class CheckpointCost:
+    """What the checkpoints of all workers of a run cost.
+
+    Attributes
+    ----------
+    every_s
+        A worker writes none before so many seconds of computing, and no two within.
+    most_usd_per_s
+        While all of them compute.
+    most_usd
+        If they did so until the run's deadline.
+    """
+
+    every_s: float
+    most_usd_per_s: float
+    most_usd: float
+
+
+@dataclass(frozen=True)
 class PlanRecord:
     """``plan.json``: what was asked, and what was planned.
 
@@ -48,6 +67,8 @@ class PlanRecord:
         Whether samples have other positions than the input has them in: `RunKeys.dealt` says which.
     ids
         Whether the input named its samples.
+    checkpoints
+        What they cost at most; None where workers leave none.
     """
 
     run: str
@@ -63,6 +84,7 @@ class PlanRecord:
     places: tuple[Place, ...] = ()
     dealt: bool = False
     ids: bool = False
+    checkpoints: CheckpointCost | None = None
 
     def senders(self, place: Place) -> list[int]:
         """Workers that may send there: those with the samples of its micro-batch."""

@@ -41,15 +41,17 @@ class QueueEnd(Channel):
         Of this worker's own queue.
     objects
         Where what is longer than a message goes.
-    visibility_s
-        After how many whole seconds a message comes again that is neither acknowledged nor kept.
+    held
+        Whether messages are held for long and then acknowledged together, not each when it has come.
     """
 
     def __init__(
-        self, sqs: SQSClient, queue_url: str, objects: Objects | None, visibility_s: int = VISIBILITY_S
+        self, sqs: SQSClient, queue_url: str, objects: Objects | None, *, held: bool = False
     ) -> None:
         self.objects = objects
-        self._visibility_s = visibility_s
+        self._visibility_s = HELD_VISIBILITY_S if held else VISIBILITY_S
+        # What was held would come again before others made its batch full.
+        self._delete_within_s = 0.0 if held else DELETE_WITHIN_S
         self._sqs, self._queue_url = sqs, queue_url
         self._senders = ThreadPoolExecutor(SENDERS, thread_name_prefix="batches")
         self._to_delete: list[str] = []
@@ -82,7 +84,7 @@ class QueueEnd(Channel):
         """Deletions are billed by the call: they are gathered to full batches, well within the visibility."""
         self._to_delete += [delivery.receipt for delivery in deliveries]
         if self._to_delete and self._delete_by_s is None:
-            self._delete_by_s = time.monotonic() + DELETE_WITHIN_S
+            self._delete_by_s = time.monotonic() + self._delete_within_s
         while len(self._to_delete) >= BATCH_ENTRIES:
             self._delete()
         if self._delete_by_s is not None and time.monotonic() >= self._delete_by_s:
@@ -134,7 +136,7 @@ class QueueEnd(Channel):
 
     def _delete(self) -> None:
         batch, self._to_delete = self._to_delete[:BATCH_ENTRIES], self._to_delete[BATCH_ENTRIES:]
-        self._delete_by_s = time.monotonic() + DELETE_WITHIN_S if self._to_delete else None
+        self._delete_by_s = time.monotonic() + self._delete_within_s if self._to_delete else None
         try:
             # One that fails comes again, and is dropped as already had.
             self._sqs.delete_message_batch(

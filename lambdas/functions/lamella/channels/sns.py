@@ -15,7 +15,7 @@ from lamella.channels.base import Place
 from lamella.channels.batches import send_all
 from lamella.channels.objects import Objects
 from lamella.channels.packing import pack
-from lamella.channels.queue_end import VISIBILITY_S, QueueEnd
+from lamella.channels.queue_end import QueueEnd
 from lamella.channels.wire import BODY, DATA, SLOT, SNS_BATCH_BYTES, SNS_MESSAGE_BYTES, sns_size_bytes
 from lamella.errors import CloudError
 from lamella.plan import SnsAddress
@@ -34,7 +34,7 @@ class SnsChannel(QueueEnd):
     ----------
     worker
         Whose messages are received.
-    visibility_s
+    held
         As of a `QueueEnd`.
     """
 
@@ -48,9 +48,10 @@ class SnsChannel(QueueEnd):
         address: SnsAddress,
         worker: int,
         objects: Objects | None = None,
-        visibility_s: int = VISIBILITY_S,
+        *,
+        held: bool = False,
     ) -> None:
-        super().__init__(sqs, address.queue_urls[worker], objects, visibility_s)
+        super().__init__(sqs, address.queue_urls[worker], objects, held=held)
         self._sns, self._address = sns, address
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:

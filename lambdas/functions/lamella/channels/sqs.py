@@ -13,7 +13,7 @@ from lamella.channels.base import Place
 from lamella.channels.batches import send_all
 from lamella.channels.objects import Objects
 from lamella.channels.packing import pack
-from lamella.channels.queue_end import VISIBILITY_S, QueueEnd
+from lamella.channels.queue_end import QueueEnd
 from lamella.channels.wire import BODY, DATA, SQS_BATCH_BYTES, SQS_MESSAGE_BYTES, sqs_size_bytes
 from lamella.errors import CloudError
 from lamella.plan import SqsAddress
@@ -30,7 +30,7 @@ class SqsChannel(QueueEnd):
     ----------
     worker
         Whose messages are received.
-    visibility_s
+    held
         As of a `QueueEnd`.
     """
 
@@ -43,9 +43,10 @@ class SqsChannel(QueueEnd):
         address: SqsAddress,
         worker: int,
         objects: Objects | None = None,
-        visibility_s: int = VISIBILITY_S,
+        *,
+        held: bool = False,
     ) -> None:
-        super().__init__(sqs, address.queue_urls[worker], objects, visibility_s)
+        super().__init__(sqs, address.queue_urls[worker], objects, held=held)
         self._urls = address.queue_urls
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:

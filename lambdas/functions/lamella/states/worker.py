@@ -19,7 +19,6 @@ from lamella.abort import AbortWatch
 from lamella.activations import Activations
 from lamella.channels import Channel
 from lamella.channels.objects import Objects
-from lamella.channels.queue_end import HELD_VISIBILITY_S, VISIBILITY_S
 from lamella.channels.s3 import S3Channel
 from lamella.channels.sns import SnsChannel
 from lamella.channels.sqs import SqsChannel
@@ -270,11 +269,11 @@ def _channel(runtime: Runtime, assignment: Assignment, address: Address) -> Chan
     halo = RunKeys(assignment.run, assignment.attempt).halo
     prefix = address.prefix if isinstance(address, S3Address) else halo
     objects = Objects(runtime.bucket.below(prefix), worker)
-    visibility_s = HELD_VISIBILITY_S if assignment.checkpoints else VISIBILITY_S
+    held = assignment.checkpoints
     if isinstance(address, SnsAddress):
-        return SnsChannel(runtime.sns, runtime.sqs, address, worker, objects, visibility_s)
+        return SnsChannel(runtime.sns, runtime.sqs, address, worker, objects, held=held)
     if isinstance(address, SqsAddress):
-        return SqsChannel(runtime.sqs, address, worker, objects, visibility_s)
+        return SqsChannel(runtime.sqs, address, worker, objects, held=held)
     return S3Channel(objects)
 
 
