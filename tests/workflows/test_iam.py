@@ -239,6 +239,7 @@ WILDCARDS = {
     f"{BUCKET}/runs/*/abort": "a run's name is made when it starts",
     f"{BUCKET}/runs/*/plan.json": "a run's name is made when it starts",
     f"{BUCKET}/runs/*/work/*": "a run's name is made when it starts; in it, attempts have numbers",
+    f"{BUCKET}/runs/*/work/*/ended/*": "a run's name is made when it starts; in it, attempts have numbers",
     f"{BUCKET}/runs/*/errors/*": "a run's name is made when it starts; in it, workers have numbers",
     f"{BUCKET}/*": "CloudFormation deletes a bucket only when all of it is gone",
     f"{DATA_BUCKET}/*": "users name their models and inputs",
