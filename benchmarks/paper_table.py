@@ -183,7 +183,13 @@ def measure(rows: Rows, output: Output) -> Iterator[dict[str, Any]]:
                     output.say(f"{name}, {workers} workers, {channel.value}")
                     cloud.chill()
                     outcome = cloud.run(
-                        subject, strategy="rows", channel=channel.value, workers=workers, micro_batches=1
+                        subject,
+                        strategy="rows",
+                        channel=channel.value,
+                        workers=workers,
+                        micro_batches=1,
+                        # The paper's workers leave none.
+                        checkpoints=False,
                     )
                     yield _cell(
                         subject, outcome, channel, measured(network, channel, neurons, workers), workers

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from lamella import client
+from lamella.checkpoint import log_stream_of
 from lamella.client import RunHandle, Stack
 from lamella.events import RunRequest
+from lamella.layout import RunKeys
 from workflows.embedded_cloud import EmbeddedCloud
 
 
@@ -62,7 +64,7 @@ def states_entered(handle: RunHandle) -> list[str]:
 
 def wait_for_workers(handle: RunHandle, count: int, seconds: float = 30) -> None:
     """Until ``count`` workers of a run have met."""
-    prefix = f"runs/{handle.run_id}/work/1/started/"
+    prefix = f"runs/{handle.run_id}/work/1/checkpoints/"
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if len(handle.stack.files().sizes(prefix)) >= count:
@@ -81,7 +83,7 @@ def held_slots(stack: Stack) -> dict[str, Any]:
 
 def process_of(cloud: EmbeddedCloud, handle: RunHandle, worker: int) -> psutil.Process:
     """The process that runs a worker."""
-    stream = handle.stack.files().read(f"runs/{handle.run_id}/work/1/started/{worker}").decode()
+    stream = log_stream_of(handle.stack.files().read(RunKeys(handle.run_id).checkpoint(worker)))
     for process in psutil.Process(cloud.pid).children(recursive=True):
         if process.environ().get("AWS_LAMBDA_LOG_STREAM_NAME") == stream:
             return process

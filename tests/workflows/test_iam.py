@@ -106,9 +106,15 @@ ALLOWED = {
         Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/abort",), "is the run over?"),
         Grant(("s3:PutObject",), (f"{BUCKET}/runs/*/work/*",), "its part of the output, marks, and letters"),
         Grant(("s3:AbortMultipartUpload",), (f"{BUCKET}/runs/*/work/*",), "breaks off a large part"),
+        Grant(
+            ("s3:DeleteObject",),
+            (f"{BUCKET}/runs/*/work/*/ended/*",),
+            "takes back the mark that it has left, when it is started again",
+        ),
         TELL_MISSING,
         Grant(("sns:Publish",), (TOPIC,), "sends activations"),
         Grant(("sqs:ReceiveMessage", "sqs:DeleteMessage"), (SLOT_QUEUES,), "receives activations"),
+        Grant(("sqs:ChangeMessageVisibility",), (SLOT_QUEUES, RUN_QUEUES), "holds them until a checkpoint does"),
         Grant(
             ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"),
             (RUN_QUEUES,),
@@ -233,6 +239,7 @@ WILDCARDS = {
     f"{BUCKET}/runs/*/abort": "a run's name is made when it starts",
     f"{BUCKET}/runs/*/plan.json": "a run's name is made when it starts",
     f"{BUCKET}/runs/*/work/*": "a run's name is made when it starts; in it, attempts have numbers",
+    f"{BUCKET}/runs/*/work/*/ended/*": "a run's name is made when it starts; in it, attempts have numbers",
     f"{BUCKET}/runs/*/errors/*": "a run's name is made when it starts; in it, workers have numbers",
     f"{BUCKET}/*": "CloudFormation deletes a bucket only when all of it is gone",
     f"{DATA_BUCKET}/*": "users name their models and inputs",

@@ -48,6 +48,12 @@ def run(
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Download predictions and activations there.")
     ] = None,
+    checkpoints: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoints/--no-checkpoints", help="Let workers that die go on from what they left in S3."
+        ),
+    ] = True,
     local: Annotated[bool, typer.Option("--local", help="Run here, whatever LAMELLA_STACK says.")] = False,
     stack: Annotated[
         str | None,
@@ -81,6 +87,7 @@ def run(
             samples=samples,
             memory_mb=memory,
             activations=output is not None,
+            checkpoints=checkpoints,
         )
         finished = run_to_end(target, request, shown, destination=output, local=is_local)
     answer = finished.answer

@@ -55,6 +55,8 @@ def run_table(answer: Mapping[str, Any]) -> Table:
         ("seconds", ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())),
         ("cost", f"{usd(cost['total'])}  ({_cost_parts(cost)})"),
     ]
+    if answer.get("restarted"):
+        rows.insert(4, ("restarted", f"{answer['restarted']} times, a worker that had died or failed went on"))
     return pairs(f"run {answer['run_id']}", rows)
 
 

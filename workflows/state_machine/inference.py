@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lamella.failures import DEATHS, PASSING
 from workflows.state_machine.asl import (
     Catch,
     Chain,
@@ -70,6 +71,9 @@ WORKER_TURNED_AWAY = 30
 It is the gang's deadline to start (template.yaml's StartDeadline, 120 s) that ends a run whose workers can't
 all run; only where not one of them does, nobody is there to see it pass.
 """
+
+WORKER_RESTARTS = 3
+"""How often a worker that died, or failed in a way that may pass, is started again."""
 
 INVOKE = "arn:${Partition}:states:::lambda:invoke"
 GET_OBJECT = "arn:${Partition}:states:::s3:getObject"
@@ -183,6 +187,8 @@ def _worker(kind: str) -> Any:
         "$.function",
         {**RUN, "worker.$": "$.worker"},
         times_turned_away=WORKER_TURNED_AWAY,
+        # A worker goes on from its checkpoint; without checkpoints it says that it can't, and that ends it.
+        again=_retry(WORKER_RESTARTS, *sorted(DEATHS), *sorted(PASSING)),
         result_path=None,
         output_path=None,
     )
@@ -216,7 +222,14 @@ def _finish_payload(status: str) -> Json:
     return {"execution.$": "$$.Execution.Id", "run.$": "$$.Execution.Name", "status": status}
 
 
-def _invoke(state_id: str, function: str, payload: Json, times_turned_away: int = 5, **fields: Any) -> Any:
+def _invoke(
+    state_id: str,
+    function: str,
+    payload: Json,
+    times_turned_away: int = 5,
+    again: JitteredRetry | None = None,
+    **fields: Any,
+) -> Any:
     """A task that invokes a function and waits for its answer.
 
     Parameters
@@ -225,6 +238,8 @@ def _invoke(state_id: str, function: str, payload: Json, times_turned_away: int 
         Its ARN, or a path to it.
     times_turned_away
         How often to try again where too many functions run already.
+    again
+        When to start the function again that died or failed; by default once, after a death.
     fields
         Of the state, further ones.
     """
@@ -239,7 +254,7 @@ def _invoke(state_id: str, function: str, payload: Json, times_turned_away: int 
             _retry(5, "Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException"),
             _retry(times_turned_away, "Lambda.TooManyRequestsException"),
             # The function died: once may be the host's fault, twice is its own.
-            _retry(1, "Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError"),
+            again or _retry(1, "Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError"),
         ],
         **fields,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,33 @@ class StepRecord:
     live: int
 
 
+@dataclass
+class Progress:
+    """What has come of a task's first steps: whoever has it can do the others, and nobody can tell.
+
+    It is consistent between two steps, and while a step waits for its peers.
+
+    Attributes
+    ----------
+    steps
+        How many are done.
+    held
+        Of each micro-batch that is not through: what its last step gave, the rows of that step's last layer.
+    finished
+        Of each that is: the task's rows of the model's last layer.
+    bases
+        What messages are a change against.
+    records
+        Of the steps that are done.
+    """
+
+    steps: int = 0
+    held: dict[Range, Activations] = field(default_factory=dict)
+    finished: dict[Range, Activations] = field(default_factory=dict)
+    bases: Bases = field(default_factory=Bases)
+    records: list[StepRecord] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class _Held:
     """A micro-batch between two steps: the rows of the layer before that this worker has."""
@@ -62,13 +89,15 @@ def run_task(
     observe: Callable[[StepRecord], None],
     clock: Clock = time.monotonic,
     processor: Processor | None = None,
+    progress: Progress | None = None,
+    keep: Callable[[], None] = lambda: None,
 ) -> Activations:
     """Walk the steps of a task.
 
     Parameters
     ----------
     weights
-        The parts of the task (`Task.parts`), in its order, as they arrive.
+        The parts of what is left of the task (`Task.parts`), in its order, as they arrive.
     inputs
         The features that the task names, of its samples.
     mailbox
@@ -77,6 +106,10 @@ def run_task(
         Called after every step; what it raises ends the task.
     processor
         What the kernel computes with; by default one thread.
+    progress
+        Where to go on, and where it is told how far one has come; by default from the beginning.
+    keep
+        Called after every step, when ``progress`` has it.
 
     Returns
     -------
@@ -84,17 +117,21 @@ def run_task(
         Of the task's rows of the model's last layer, and all of its samples; empty if it has none of those.
     """
     features = np.arange(manifest.features) if task.features is None else task.features
-    ready = _ReadyLayers(manifest, weights, task.uses)
-    held: dict[Range, _Held] = {}
-    left = Counter(step.samples for step in task.steps)
-    finished: dict[Range, Activations] = {}
-    bases = Bases()
-    for step in task.steps:
+    progress = Progress() if progress is None else progress
+    rest = task.after(progress.steps)
+    rows_held = {step.samples: step.parts[-1].rows for step in task.steps[: progress.steps]}
+    ready = _ReadyLayers(manifest, weights, rest.uses)
+    left = Counter(step.samples for step in rest.steps)
+    for step in rest.steps:
         began = clock()
-        have = held.pop(step.samples, None) or _Held(features, inputs.select(step.samples))
-        x = _with_halo(step, have, mailbox, bases)
+        if step.samples in rows_held:
+            have = _Held(np.arange(*rows_held[step.samples]), progress.held[step.samples])
+        else:
+            have = _Held(features, inputs.select(step.samples))
+        x = _with_halo(step, have, mailbox, progress.bases)
         received = clock()
         # Nothing else may hold the input: it is as large as the output.
+        progress.held.pop(step.samples, None)
         y, read_s = x.block, 0.0
         above = x.rows
         del x, have
@@ -108,23 +145,25 @@ def run_task(
             y = forward(layers, y, step.samples, processor)
         computed = clock()
         rows = step.parts[-1].rows
-        _post(step, y, rows[0], mailbox, bases)
+        _post(step, y, rows[0], mailbox, progress.bases)
         left[step.samples] -= 1
         if left[step.samples]:
-            held[step.samples] = _Held(np.arange(*rows), y)
+            rows_held[step.samples], progress.held[step.samples] = rows, y
         elif step.parts[-1].layer == len(manifest.layers) - 1:
-            finished[step.samples] = y
-        observe(
-            StepRecord(
-                layer=step.parts[-1].layer,
-                wait_s=received - began,
-                read_s=read_s,
-                compute_s=computed - received - read_s,
-                send_s=clock() - computed,
-                live=len(y.live),
-            )
+            progress.finished[step.samples] = y
+        record = StepRecord(
+            layer=step.parts[-1].layer,
+            wait_s=received - began,
+            read_s=read_s,
+            compute_s=computed - received - read_s,
+            send_s=clock() - computed,
+            live=len(y.live),
         )
-    return _side_by_side([finished[samples] for samples in sorted(finished)])
+        progress.steps += 1
+        progress.records.append(record)
+        observe(record)
+        keep()
+    return _side_by_side([progress.finished[samples] for samples in sorted(progress.finished)])
 
 
 class _ReadyLayers:

@@ -8,6 +8,7 @@ LamellaError                 one line: what is wrong, where, what to do
 └── RunError                 a run that was launched and failed (exit code 1)
     ├── WorkerError          a worker failed; names it
     ├── RunAborted           the run's abort mark was seen
+    │   └── Superseded       a later start of the same worker has taken over
     ├── GangIncomplete       not all workers had started by the start deadline
     ├── DeadlineExceeded     a wait that would outlast the run or the function
     ├── NonFiniteActivation  a layer produced NaN or infinity
@@ -53,6 +54,10 @@ class WorkerError(RunError):
 
 class RunAborted(RunError):
     """The run's abort mark was seen: someone else failed or cancelled."""
+
+
+class Superseded(RunAborted):
+    """A later start of the same worker has taken over: this one must leave everything to it."""
 
 
 class GangIncomplete(RunError):

@@ -85,6 +85,11 @@ class RunRequest(_Event):
     activations: bool = Field(
         default=False, description="Whether to write every output's activations beside the predictions."
     )
+    checkpoints: bool = Field(
+        default=True,
+        description="Whether workers of runs of more than some seconds leave checkpoints in S3, so that one "
+        "that dies is started again where it was. Without them it can't go on.",
+    )
 
 
 class PlanEvent(_Event):

@@ -9,9 +9,11 @@ from typing import Any
 
 # Errors that follow from another worker's.
 WAITED = "DeadlineExceeded"
-_CONSEQUENCES = {"RunAborted", WAITED}
-# After these a worker is started again, and then finds that it had begun before.
-DEATHS = {"Runtime.ExitError", "Sandbox.Timedout", "Lambda.Unknown"}
+_CONSEQUENCES = {"RunAborted", "Superseded", WAITED}
+# After these a worker is started again. Without checkpoints it then finds that it had begun before.
+DEATHS = frozenset({"Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout", "Lambda.Unknown"})
+PASSING = frozenset({"CloudError", "MessageError", "Superseded"})
+"""A worker's own errors of which the same may not happen again."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def root_failure(failures: Iterable[WorkerFailure], silent: Collection[int] = ()
 
 
 def death_of(worker: int, events: Sequence[Mapping[str, Any]]) -> WorkerFailure | None:
-    """How a worker's function died at first, from the history of the execution that started it.
+    """Why a worker was started again at first, from the history of the execution that started it.
 
     Parameters
     ----------
@@ -82,7 +84,7 @@ def death_of(worker: int, events: Sequence[Mapping[str, Any]]) -> WorkerFailure 
     by_id = {event["id"]: event for event in events}
     for event in events:
         details = event.get("taskFailedEventDetails") or event.get("lambdaFunctionFailedEventDetails") or {}
-        if details.get("error") not in DEATHS:
+        if details.get("error") not in DEATHS | PASSING:
             continue
         scheduled: Mapping[str, Any] | None = event
         while scheduled is not None and "taskScheduledEventDetails" not in scheduled:

@@ -18,7 +18,7 @@ _NAMED = 8
 class Meeting(Protocol):
     """Where workers meet: a `lamella.mailbox.Mailbox`."""
 
-    def barrier(self, workers: int, until: Deadline) -> None: ...
+    def barrier(self, workers: int, until: Deadline, *, again: bool = False) -> None: ...
 
 
 class Marks(Protocol):
@@ -27,13 +27,23 @@ class Marks(Protocol):
     def sizes(self, path: str = "") -> dict[str, int]: ...
 
 
-def meet(mailbox: Meeting, assignment: Assignment, deadline: Deadline, bucket: Marks, keys: RunKeys) -> None:
+def meet(
+    mailbox: Meeting,
+    assignment: Assignment,
+    deadline: Deadline,
+    bucket: Marks,
+    keys: RunKeys,
+    *,
+    again: bool = False,
+) -> None:
     """Wait until all workers of the run are there.
 
     Parameters
     ----------
     deadline
         When this worker has to have ended.
+    again
+        Whether it is not this worker's first start: then only that deadline counts.
 
     Raises
     ------
@@ -45,10 +55,10 @@ def meet(mailbox: Meeting, assignment: Assignment, deadline: Deadline, bucket: M
         If the run was ended meanwhile.
     """
     # Of the deadline the mailbox keeps back what its answer takes.
-    until = deadline.sooner_at(assignment.start_by_s)
+    until = deadline if again else deadline.sooner_at(assignment.start_by_s)
     kept_back_s = assignment.start_by_s - until.unix_s
     try:
-        mailbox.barrier(assignment.workers, until)
+        mailbox.barrier(assignment.workers, until, again=again)
     except DeadlineExceeded as error:
         there = started(bucket, keys)
         if len(there) >= assignment.workers:
@@ -65,7 +75,7 @@ def turned_away(worker: int, bucket: Marks, keys: RunKeys, workers: int) -> str:
 
 def started(bucket: Marks, keys: RunKeys) -> set[int]:
     """The workers that have left the mark of their start."""
-    prefix = keys.started(0)[:-1]
+    prefix = keys.checkpoint(0)[:-1]
     return {int(path.removeprefix(prefix)) for path in bucket.sizes(prefix)}
 
 

@@ -104,9 +104,9 @@ class RunKeys:
     def part(self, worker: int) -> str:
         return f"{self.work}parts/{worker}"
 
-    def started(self, worker: int) -> str:
-        """The mark that a worker has joined its gang."""
-        return f"{self.work}started/{worker}"
+    def checkpoint(self, worker: int) -> str:
+        """The mark that a worker has started, and where it goes on from if it is started again."""
+        return f"{self.work}checkpoints/{worker}"
 
     def ended(self, worker: int) -> str:
         """The mark that a worker has left, whatever came of it."""

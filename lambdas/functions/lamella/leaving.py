@@ -32,7 +32,7 @@ def end_workers(bucket: Bucket, keys: RunKeys, why: str) -> tuple[list[WorkerFai
     while True:
         there = bucket.sizes(keys.root)
         failures = {_number(path): path for path in there if path.startswith(keys.errors)}
-        begun = {_number(path) for path in there if path.startswith(keys.started(0)[:-1])}
+        begun = {_number(path) for path in there if path.startswith(keys.checkpoint(0)[:-1])}
         left = {_number(path) for path in there if path.startswith((keys.ended(0)[:-1], keys.part(0)[:-1]))}
         staying = begun - left - set(failures)
         if not staying or time.monotonic() >= until_s:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import struct
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -19,8 +21,10 @@ from lamella.abort import AbortWatch
 from lamella.channels import Channel, Place, Source
 from lamella.deadline import Deadline
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
+from lamella.held import Held
 from lamella.messages import HEADER_BYTES, POINTER_CHUNKS, Message, is_of_run, parse_message, run_digest
 from lamella.outbox import Outbox
+from lamella.usage import Usage
 
 # Places of layer 0, of which no peer needs a halo: where workers tell that they have come, and where worker 0
 # answers.
@@ -44,6 +48,8 @@ class Mailbox:
         When to give up waiting.
     watch
         Ends a wait whose run is over.
+    holds
+        Whether what was received is acknowledged by `acknowledge` and at `close`, not at once.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Mailbox:
         *,
         deadline: Deadline,
         watch: AbortWatch,
+        holds: bool = False,
     ) -> None:
         self._channel, self._run, self._attempt, self._worker = channel, run_digest(run), attempt, worker
         self._deadline, self._watch = deadline, watch
@@ -62,11 +69,68 @@ class Mailbox:
         self._taken: set[Source] = set()
         self._outbox = Outbox(self._check)
         self._objects_left = 0
+        # What can be had again need not be held.
+        self._held = Held(channel, time.monotonic) if holds and channel.forgets else None
+        self._meanwhile: Callable[[], float] = lambda: math.inf
 
     @property
     def objects_left(self) -> int:
         """Objects that letters of this worker went by, so far."""
         return self._objects_left
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything was received and not acknowledged."""
+        return bool(self._held)
+
+    def go_on(self, taken: Iterable[Source], letters: Iterable[bytes], objects_left: int) -> None:
+        """Be what the mailbox of an earlier start of this worker was.
+
+        Parameters
+        ----------
+        taken
+            The letters that it collected.
+        letters
+            What its `letters` gave.
+
+        Raises
+        ------
+        MessageError
+            If those are none.
+        """
+        self._taken.update(taken)
+        self._objects_left = objects_left
+        for data in letters:
+            message = self._accepted(data)
+            if message:
+                self._keep(message)
+
+    def letters(self) -> list[bytes]:
+        """The messages that came and were not collected yet."""
+        return [message.to_bytes() for chunks in self._chunks.values() for message in chunks.values()]
+
+    def meanwhile(self, call: Callable[[], float]) -> None:
+        """Have something done during waits for letters: before each, and after as long as it says, seconds."""
+        self._meanwhile = call
+
+    def acknowledge(self) -> None:
+        """What was received so far need not come again.
+
+        Raises
+        ------
+        CloudError
+            If the service can't be told.
+        """
+        if self._held is not None:
+            self._held.acknowledge()
+
+    def renew(self, may: Callable[[], None]) -> float:
+        """Keep what is held from coming again; as `Held.renew`."""
+        return math.inf if self._held is None else self._held.renew(may)
+
+    def leaving(self) -> Usage:
+        """What `close` will still request."""
+        return self._channel.leaving(len(self._held) if self._held is not None else 0)
 
     def post(self, layer: int, first_sample: int, letters: Mapping[int, bytes]) -> None:
         """Send each peer its bytes for a layer and micro-batch: in the background, in the order of posting.
@@ -142,7 +206,7 @@ class Mailbox:
         letters = self._await(place, range(1, workers), lambda: until or self._deadline, _not_come)
         return functools.reduce(combine, (letters[worker] for worker in sorted(letters)), data)
 
-    def barrier(self, workers: int, until: Deadline) -> None:
+    def barrier(self, workers: int, until: Deadline, *, again: bool = False) -> None:
         """Wait until every worker of the run has come here; all of them call it.
 
         Worker 0 hears of the others, and then tells them to go on, or who is missing.
@@ -152,6 +216,9 @@ class Mailbox:
         until
             When to give up; a little before the mailbox's deadline at the latest. Of different workers'
             moments, the first counts.
+        again
+            Whether an earlier start of this worker may have come here: then the others may have gone on long
+            ago, and their moments passed.
 
         Raises
         ------
@@ -176,6 +243,8 @@ class Mailbox:
                 come = [
                     self._letter((COMING, worker)) for worker in others if self._complete((COMING, worker))
                 ]
+                if again:
+                    return until
                 moments: list[float] = [_MOMENT.unpack(moment)[0] for moment in come]
                 return until.sooner_at(min(moments)) if moments else until
 
@@ -188,7 +257,7 @@ class Mailbox:
             raise DeadlineExceeded(refusal)
 
     def close(self) -> None:
-        """Send all that was posted, and leave the channel; may be called twice.
+        """Send all that was posted, acknowledge what was received, and leave; may be called twice.
 
         Raises
         ------
@@ -196,6 +265,7 @@ class Mailbox:
             As `post`.
         """
         self._outbox.close()
+        self.acknowledge()
         self._channel.close()
 
     def abort(self) -> None:
@@ -264,11 +334,11 @@ class Mailbox:
         while missing:
             self._outbox.raise_failure()
             self._watch.check()
+            meanwhile_s = self._meanwhile()
             left_s = until().left_s
             # The last time without waiting: then a channel looks for all of them.
-            wait_s = max(
-                0.0, min(self._watch.due_in_s, left_s, _WHILE_SENDING_S if self._outbox.busy else left_s)
-            )
+            sending_s = _WHILE_SENDING_S if self._outbox.busy else left_s
+            wait_s = max(0.0, min(self._watch.due_in_s, left_s, sending_s, meanwhile_s))
             missing -= self._receive(missing, wait_s)
             if missing and left_s <= 0:
                 late = ", ".join(str(source) for _, source in sorted(missing))
@@ -278,13 +348,17 @@ class Mailbox:
     def _receive(self, missing: Collection[Source], wait_s: float) -> set[Source]:
         """Take in what arrives; the keys that it completed."""
         deliveries = self._channel.receive(missing, wait_s)
-        messages = [message for delivery in deliveries if (message := self._accepted(delivery.data))]
+        accepted = [(delivery, self._accepted(delivery.data)) for delivery in deliveries]
+        messages = [message for _, message in accepted if message]
         # A repeated pointer is followed once, and none to what is already here.
         pointers = {message.key for message in messages if message.is_pointer and not self._has(message.key)}
         arrived = [message for message in messages if not message.is_pointer]
         completed = {
             message.key for message in arrived + self._followed(sorted(pointers)) if self._keep(message)
         }
+        if self._held is not None:
+            self._held.add([delivery for delivery, message in accepted if message])
+            deliveries = [delivery for delivery, message in accepted if not message]
         self._channel.acknowledge(deliveries)
         return completed
 
@@ -322,6 +396,9 @@ class Mailbox:
         """Put a message to the others of its letter, unless it is known; whether that is whole now."""
         if message.key in self._taken:
             return False
+        if message.key[0] in (COMING, GOING) and self._complete(message.key):
+            # A worker that is started again comes again, and may say another moment: the first one counts.
+            return True
         chunks = self._chunks.setdefault(message.key, {})
         had = next(iter(chunks.values()), message)
         if had.chunks != message.chunks or chunks.get(message.chunk, message) != message:

@@ -22,7 +22,9 @@ def write_part(
     report: WorkerReport,
     usage: Callable[[], Usage],
 ) -> int:
-    """Write a part as its blocks come; the bytes of those.
+    """Write a part as its blocks come, unless there is one; the bytes of the blocks.
+
+    A part is never replaced: of two starts of a worker that both come to its end, whoever reads sees one.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def write_part(
     """
     index = PartIndex()
     most_bytes = 4 * (share.rows[1] - share.rows[0]) * (share.samples[1] - share.samples[0])
-    with Upload(bucket, path, expected_bytes=most_bytes) as upload:
+    with Upload(bucket, path, expected_bytes=most_bytes, once=True) as upload:
         for block in blocks:
             index.add(block)
             upload.write(block)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -135,6 +135,10 @@ class Task:
         """How many steps compute with each part: more than one where there are micro-batches."""
         return Counter(part for step in self.steps for part in step.parts)
 
+    def after(self, steps: int) -> Task:
+        """What is left of it when so many steps are done."""
+        return replace(self, steps=self.steps[steps:])
+
 
 @dataclass(frozen=True)
 class SnsAddress:
@@ -179,6 +183,8 @@ class Assignment:
         Unix time at which the run gives up.
     start_by_s, start_within_s
         Unix time at which a gang whose workers talk gives up if it is not complete, and how long that is.
+    checkpoints
+        Whether the worker leaves what it needs to go on if it is started again.
     """
 
     run: str
@@ -191,6 +197,7 @@ class Assignment:
     task: Task
     start_by_s: float = 0.0
     start_within_s: float = 0.0
+    checkpoints: bool = False
 
     def to_bytes(self) -> bytes:
         """A safetensors file: the row numbers as one tensor, everything else in its metadata."""
@@ -273,6 +280,7 @@ class _Assignment:
     task: _Task
     start_by_s: float = 0.0
     start_within_s: float = 0.0
+    checkpoints: bool = False
 
 
 _ASSIGNMENT = TypeAdapter(_Assignment)

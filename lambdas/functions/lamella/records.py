@@ -31,6 +31,25 @@ class Share:
 
 
 @dataclass(frozen=True)
+class CheckpointCost:
+    """What the checkpoints of all workers of a run cost.
+
+    Attributes
+    ----------
+    every_s
+        A worker writes none before so many seconds of computing, and no two within.
+    most_usd_per_s
+        While all of them compute.
+    most_usd
+        If they did so until the run's deadline.
+    """
+
+    every_s: float
+    most_usd_per_s: float
+    most_usd: float
+
+
+@dataclass(frozen=True)
 class PlanRecord:
     """``plan.json``: what was asked, and what was planned.
 
@@ -50,6 +69,8 @@ class PlanRecord:
         Whether the input named its samples.
     waited_s, looks
         How long the run had waited for its turn, before ``started_s``, and how often it had been told to.
+    checkpoints
+        What they cost at most; None where workers leave none.
     """
 
     run: str
@@ -67,6 +88,7 @@ class PlanRecord:
     ids: bool = False
     waited_s: float = 0.0
     looks: int = 0
+    checkpoints: CheckpointCost | None = None
 
     def senders(self, place: Place) -> list[int]:
         """Workers that may send there: those with the samples of its micro-batch."""
@@ -112,6 +134,11 @@ class WorkerReport:
         Most memory that its process had so far, earlier runs of the same process included.
     objects_left
         Objects in S3 that its letters to peers went by.
+    incarnation
+        1, and one more for each time that it was started again. Times and steps are of all its starts, and so
+        is what it used, but for what an earlier start used after its last checkpoint.
+    checkpoints
+        How many it wrote.
     """
 
     worker: int
@@ -125,6 +152,8 @@ class WorkerReport:
     weights: WeightUse = WeightUse()
     peak_bytes: int = 0
     objects_left: int = 0
+    incarnation: int = 1
+    checkpoints: int = 0
 
 
 @dataclass(frozen=True)

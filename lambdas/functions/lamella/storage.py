@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -21,7 +21,7 @@ from lamella.files import checked_path
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
 
 CREATE_TRIES = 5
 # botocore tries a request again, but not for a body that ends early.
@@ -53,20 +53,19 @@ class Bucket:
         """
         if stop is not None and stop <= start:
             return b""
-        key = self.prefix + checked_path(path)
-        bounds = f"bytes={start}-{'' if stop is None else stop - 1}"
-        with self._explained(_READING, path):
-            for tries_left in reversed(range(READ_TRIES)):
-                if start == 0 and stop is None:
-                    answer = self.client.get_object(Bucket=self.bucket, Key=key)
-                else:
-                    answer = self.client.get_object(Bucket=self.bucket, Key=key, Range=bounds)
-                try:
-                    return answer["Body"].read()
-                except _BODY_ENDED:
-                    if not tries_left:
-                        raise
-        raise AssertionError
+        if start == 0 and stop is None:
+            return self._get(path)[0]
+        return self._get(path, Range=f"bytes={start}-{'' if stop is None else stop - 1}")[0]
+
+    def read_tagged(self, path: str) -> tuple[bytes, str]:
+        """A whole object, and the ETag that `put_if` takes.
+
+        Raises
+        ------
+        FileNotFoundError, CloudError
+            As `read`.
+        """
+        return self._get(path)
 
     def write(self, path: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """Put one object.
@@ -92,23 +91,43 @@ class Bucket:
         CloudError
             If S3 does not take it, or others keep writing it.
         """
-        key = self.prefix + checked_path(path)
-        for _ in range(CREATE_TRIES):
-            with self._explained("writing", path):
-                try:
-                    self.client.put_object(
-                        Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, IfNoneMatch="*"
-                    )
-                except ClientError as error:
-                    code = error.response.get("Error", {}).get("Code")
-                    if code in {"PreconditionFailed", "412"}:
-                        return False
-                    # Somebody is writing it at this moment.
-                    if code != "ConditionalRequestConflict":
-                        raise
-                else:
-                    return True
-        raise CloudError(f"{self.location(path)} can't be written: others do so all the time: try again")
+        return self._put(path, data, ContentType=content_type, IfNoneMatch="*") is not None
+
+    def put_if(self, path: str, data: bytes, etag: str | None) -> str | None:
+        """Put one object in the place of a version of it that is known, or, for None, of nothing.
+
+        An answer may be lost: then the object is there, and a second try is refused because of the first. So
+        what is there after a refusal is compared; ``data`` must differ from what anyone else writes.
+
+        Returns
+        -------
+        str or None
+            The new ETag; None if another version is there, or none at all.
+
+        Raises
+        ------
+        CloudError
+            If S3 does not take it, or others keep writing it.
+        """
+        tag = self._put(path, data, IfNoneMatch="*") if etag is None else self._put(path, data, IfMatch=etag)
+        if tag is not None:
+            return tag
+        try:
+            there, tag = self.read_tagged(path)
+        except FileNotFoundError:
+            return None
+        return tag if there == data else None
+
+    def etag(self, path: str) -> str | None:
+        """Which version of an object is there; None if none is.
+
+        Raises
+        ------
+        CloudError
+            If S3 does not say.
+        """
+        head = self._head(path)
+        return head["ETag"] if head else None
 
     def sizes(self, path: str = "") -> dict[str, int]:
         """Bytes of every object below a path, by its path here."""
@@ -151,14 +170,49 @@ class Bucket:
 
     def _size(self, path: str) -> int | None:
         """Bytes of an object; None where there is none."""
+        head = self._head(path)
+        return head["ContentLength"] if head else None
+
+    def _get(self, path: str, **bounds: Any) -> tuple[bytes, str]:
+        """Bytes and ETag."""
+        with self._explained(_READING, path):
+            for tries_left in reversed(range(READ_TRIES)):
+                answer = self.client.get_object(
+                    Bucket=self.bucket, Key=self.prefix + checked_path(path), **bounds
+                )
+                try:
+                    return answer["Body"].read(), answer["ETag"]
+                except _BODY_ENDED:
+                    if not tries_left:
+                        raise
+        raise AssertionError
+
+    def _put(self, path: str, data: bytes, **condition: Any) -> str | None:
+        """The new ETag, or None where the condition does not hold."""
+        for _ in range(CREATE_TRIES):
+            with self._explained("writing", path):
+                try:
+                    return self.client.put_object(
+                        Bucket=self.bucket, Key=self.prefix + checked_path(path), Body=data, **condition
+                    )["ETag"]
+                except ClientError as error:
+                    code = error.response.get("Error", {}).get("Code")
+                    # If-Match with nothing there is answered by NoSuchKey.
+                    if code in {"PreconditionFailed", "412", "NoSuchKey", "404"}:
+                        return None
+                    # Somebody is writing it at this moment.
+                    if code != "ConditionalRequestConflict":
+                        raise
+        raise CloudError(f"{self.location(path)} can't be written: others do so all the time: try again")
+
+    def _head(self, path: str) -> HeadObjectOutputTypeDef | None:
         with self._explained("looking for", path):
             try:
-                answer = self.client.head_object(Bucket=self.bucket, Key=self.prefix + checked_path(path))
+                return self.client.head_object(Bucket=self.bucket, Key=self.prefix + checked_path(path))
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") in _ABSENT:
                     return None
                 raise
-            return answer["ContentLength"]
 
     @contextmanager
     def _explained(self, doing: str, path: str) -> Iterator[None]:

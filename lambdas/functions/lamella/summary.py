@@ -21,6 +21,7 @@ def summarize(
     joined_s = max(worker.joined_s for worker in found.workers)
     ended_s = max(worker.ended_s for worker in found.workers)
     wanted = bool(record.request.get("activations"))
+    written = sum(worker.checkpoints for worker in found.workers)
     return {
         "run_id": record.run,
         "status": "SUCCEEDED",
@@ -41,6 +42,8 @@ def summarize(
         "predictions": f"s3://{bucket}/{keys.predictions}",
         "activations": f"s3://{bucket}/{keys.activations}" if wanted else None,
         "report": f"s3://{bucket}/{keys.summary}",
+        "checkpoints": asdict(record.checkpoints) | {"written": written} if record.checkpoints else None,
+        "restarted": sum(worker.incarnation - 1 for worker in found.workers),
         "usage": usage.to_json(),
         "workers_detail": [_detail(worker, record.started_s) for worker in found.workers],
     }
@@ -81,6 +84,8 @@ def _detail(worker: WorkerReport, run_started_s: float) -> dict[str, Any]:
             ended=worker.ended_s - run_started_s,
         ),
         "memory_mb": worker.memory_mb,
+        "incarnation": worker.incarnation,
+        "checkpoints": worker.checkpoints,
         "process": worker.process[0],
         "log_stream": worker.process[1],
         **asdict(worker.weights),

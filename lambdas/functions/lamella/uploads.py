@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from threading import BoundedSemaphore
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
@@ -52,6 +53,8 @@ class Upload:
     ----------
     expected_bytes
         About the most it may come to, where that is known: many bytes need large parts.
+    once
+        Whether an object that is already there stays as it is.
     """
 
     def __init__(
@@ -61,9 +64,12 @@ class Upload:
         content_type: str = "application/octet-stream",
         expected_bytes: int = 0,
         part_bytes: int | None = None,
+        *,
+        once: bool = False,
     ) -> None:
         self._bucket, self._path, self._content_type = bucket, path, content_type
         self._key = bucket.prefix + checked_path(path)
+        self._once = once
         self._part_bytes = part_bytes or part_bytes_for(expected_bytes)
         if part_bytes is None and _sent_at_once(expected_bytes):
             # Two parts are held before the first is sent.
@@ -127,8 +133,8 @@ class Upload:
             return Usage({"s3.put_object": Count(1, 1, size)})
         return Usage({"s3.upload_part": Count(1, 1, size), "s3.complete_multipart_upload": Count(1, 1, 0)})
 
-    def finish(self, head: bytes = b"") -> None:
-        """Have the object be there, with ``head`` before what was written.
+    def finish(self, head: bytes = b"") -> bool:
+        """Have the object be there, with ``head`` before what was written; False if one was there before.
 
         Raises
         ------
@@ -139,20 +145,37 @@ class Upload:
         beginning = b"".join([head, self._first or b"", self._filling])
         if self._id is None:
             with self._explained():
+                if self._once:
+                    return self._bucket.create(self._path, beginning, self._content_type)
                 self._bucket.write(self._path, beginning, self._content_type)
-            return
+            return True
         tags = [self._send_part(1, beginning), *(sent.result() for sent in self._sent)]
         parts: list[CompletedPartTypeDef] = [
             {"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)
         ]
         with self._explained():
-            self._bucket.client.complete_multipart_upload(
+            if not self._complete(parts):
+                return False
+        self._id = None
+        return True
+
+    def _complete(self, parts: list[CompletedPartTypeDef]) -> bool:
+        assert self._id is not None
+        complete = self._bucket.client.complete_multipart_upload
+        if self._once:
+            complete = partial(complete, IfNoneMatch="*")
+        try:
+            complete(
                 Bucket=self._bucket.bucket,
                 Key=self._key,
                 UploadId=self._id,
                 MultipartUpload={"Parts": parts},
             )
-        self._id = None
+        except ClientError as error:
+            if self._once and error.response.get("Error", {}).get("Code") in {"PreconditionFailed", "412"}:
+                return False
+            raise
+        return True
 
     def _put_aside(self) -> None:
         """A full part: the first is held, others are sent while the next is filled."""

@@ -24,7 +24,7 @@ class Barrier:
         self.asked: list[tuple[int, float]] = []
         self._error = error
 
-    def barrier(self, workers: int, until: Deadline) -> None:
+    def barrier(self, workers: int, until: Deadline, *, again: bool = False) -> None:
         self.asked.append((workers, until.unix_s))
         if self._error:
             raise self._error
@@ -34,7 +34,7 @@ class Marks:
     """The marks of workers that have started."""
 
     def __init__(self, keys: RunKeys, workers: Iterable[int]) -> None:
-        self._paths = [keys.started(worker) for worker in workers]
+        self._paths = [keys.checkpoint(worker) for worker in workers]
 
     def sizes(self, path: str = "") -> dict[str, int]:
         return {found: 9 for found in self._paths if found.startswith(path)}

@@ -188,10 +188,10 @@ def test_a_flipped_bit_never_parses(payload: bytes, data: st.DataObject) -> None
 
 
 def test_two_different_messages_for_one_place_are_an_error() -> None:
-    (first,) = written(1, 0, b"a", 100)
-    (second,) = written(1, 0, b"b", 100)
+    (first,) = written(1, 3, b"a", 100)
+    (second,) = written(1, 3, b"b", 100)
     with pytest.raises(MessageError, match="worker 1 sent two different"):
-        mailbox(Script([first, second])).collect(0, 0, [1, 2])
+        mailbox(Script([first, second])).collect(3, 0, [1, 2])
 
 
 def test_a_chunk_beyond_its_count_is_an_error() -> None:

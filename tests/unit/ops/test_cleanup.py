@@ -114,7 +114,7 @@ def test_a_stack_that_could_not_be_created_keeps_nothing(
 def test_workers_are_waited_for(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = Stack(runtime, monkeypatch)
     keys = RunKeys("running")
-    runtime.bucket.write(keys.started(0), b"stream")
+    runtime.bucket.write(keys.checkpoint(0), b"stream")
     looks: list[bool] = []
 
     def leave(_: float) -> None:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
 from lamella.plan import ChannelName
+from lamella.usage import Usage
 
 # The layer that a message is an input of, and the first sample of its micro-batch.
 Place = tuple[int, int]
@@ -28,10 +29,14 @@ class Delivery:
     ----------
     receipt
         What the channel needs to acknowledge it.
+    identity
+        The same where the channel delivers the same message again, with another receipt; empty where it
+        never does.
     """
 
     data: bytes
     receipt: str
+    identity: str = ""
 
 
 class ObjectStore(Protocol):
@@ -55,11 +60,14 @@ class Channel(ABC):
         The longest message that it carries.
     objects
         Where longer ones go; None where there is no such place, or no need of it.
+    forgets
+        Whether what is acknowledged is gone, and what isn't comes again. Otherwise all can be had again.
     """
 
     kind: ClassVar[ChannelName]
     max_message_bytes: int
     objects: ObjectStore | None = None
+    forgets: ClassVar[bool] = True
 
     @abstractmethod
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
@@ -84,6 +92,14 @@ class Channel(ABC):
     @abstractmethod
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """These need not come again; it may be told to the service later, but soon, or at `close`."""
+
+    def keep(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - of what comes again only
+        """These are still held, and need not come again for a while; one that does is no matter."""
+
+    def leaving(self, deliveries: int) -> Usage:
+        """What acknowledging so many more and closing will request."""
+        del deliveries
+        return Usage()
 
     def close(self) -> None:  # noqa: B027 - a channel that keeps nothing has nothing to do
         """Leave after the last message; may be called twice."""

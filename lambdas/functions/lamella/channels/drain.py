@@ -21,14 +21,23 @@ _COUNTS: tuple[QueueAttributeNameType, ...] = (
 
 
 def drain(
-    sqs: SQSClient, queue_urls: Sequence[str], clock: Callable[[], float], sleep: Callable[[float], None]
+    sqs: SQSClient,
+    queue_urls: Sequence[str],
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    patience_s: float = VISIBILITY_S + 2,
 ) -> None:
     """Delete every message, also those that a dead worker had received: they come again.
 
     PurgeQueue would do it in one call, but it goes on deleting for up to 60 s, also what the next run sends.
     The wait is bounded: a later run drops what is left as another's.
+
+    Parameters
+    ----------
+    patience_s
+        How long to wait for what a dead worker may have received.
     """
-    until_s = clock() + VISIBILITY_S + 2
+    until_s = clock() + patience_s
 
     def empty(url: str) -> None:
         while clock() < until_s:

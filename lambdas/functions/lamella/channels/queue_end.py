@@ -15,12 +15,16 @@ from lamella.channels.objects import Objects
 from lamella.channels.packing import BATCH_ENTRIES
 from lamella.channels.wire import DATA
 from lamella.errors import CloudError
+from lamella.usage import Count, Usage
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
+# Of what is acknowledged when it has come.
 VISIBILITY_S = 10
+# Of what is held until a checkpoint has it: if the worker dies, it comes again after so long.
+HELD_VISIBILITY_S = 6
 SENDERS = 8  # batches of one post that are sent at a time
 DELETE_WITHIN_S = 4  # and one long poll more, if nothing arrives meanwhile
 # Between two receives for the same place: peers' messages come within tens of ms of each other, and each
@@ -37,10 +41,17 @@ class QueueEnd(Channel):
         Of this worker's own queue.
     objects
         Where what is longer than a message goes.
+    held
+        Whether messages are held for long and then acknowledged together, not each when it has come.
     """
 
-    def __init__(self, sqs: SQSClient, queue_url: str, objects: Objects | None) -> None:
+    def __init__(
+        self, sqs: SQSClient, queue_url: str, objects: Objects | None, *, held: bool = False
+    ) -> None:
         self.objects = objects
+        self._visibility_s = HELD_VISIBILITY_S if held else VISIBILITY_S
+        # What was held would come again before others made its batch full.
+        self._delete_within_s = 0.0 if held else DELETE_WITHIN_S
         self._sqs, self._queue_url = sqs, queue_url
         self._senders = ThreadPoolExecutor(SENDERS, thread_name_prefix="batches")
         self._to_delete: list[str] = []
@@ -59,22 +70,47 @@ class QueueEnd(Channel):
                 MaxNumberOfMessages=BATCH_ENTRIES,
                 # Whole seconds, and at least one: a shorter poll would only be a busier one.
                 WaitTimeSeconds=max(1, math.floor(wait_s)) if wait_s > 0 else 0,
-                VisibilityTimeout=VISIBILITY_S,
+                VisibilityTimeout=self._visibility_s,
                 MessageAttributeNames=[DATA],
             )
         except (BotoCoreError, ClientError) as error:
             raise CloudError(f"receiving from {self._queue_url} failed: {error}") from error
-        return [Delivery(_data(message), message["ReceiptHandle"]) for message in answer.get("Messages", [])]
+        return [
+            Delivery(_data(message), message["ReceiptHandle"], message.get("MessageId", ""))
+            for message in answer.get("Messages", [])
+        ]
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Deletions are billed by the call: they are gathered to full batches, well within the visibility."""
         self._to_delete += [delivery.receipt for delivery in deliveries]
         if self._to_delete and self._delete_by_s is None:
-            self._delete_by_s = time.monotonic() + DELETE_WITHIN_S
+            self._delete_by_s = time.monotonic() + self._delete_within_s
         while len(self._to_delete) >= BATCH_ENTRIES:
             self._delete()
         if self._delete_by_s is not None and time.monotonic() >= self._delete_by_s:
             self._delete()
+
+    def keep(self, deliveries: Sequence[Delivery]) -> None:
+        for start in range(0, len(deliveries), BATCH_ENTRIES):
+            try:
+                # Of an entry that fails, the message comes again, with another receipt.
+                self._sqs.change_message_visibility_batch(
+                    QueueUrl=self._queue_url,
+                    Entries=[
+                        {
+                            "Id": str(i),
+                            "ReceiptHandle": delivery.receipt,
+                            "VisibilityTimeout": self._visibility_s,
+                        }
+                        for i, delivery in enumerate(deliveries[start : start + BATCH_ENTRIES])
+                    ],
+                )
+            except (BotoCoreError, ClientError) as error:
+                raise CloudError(f"keeping messages of {self._queue_url} failed: {error}") from error
+
+    def leaving(self, deliveries: int) -> Usage:
+        calls = -(-(len(self._to_delete) + deliveries) // BATCH_ENTRIES)
+        return Usage({"sqs.delete_message_batch": Count(calls, calls)} if calls else {})
 
     def close(self) -> None:
         while self._to_delete:
@@ -100,7 +136,7 @@ class QueueEnd(Channel):
 
     def _delete(self) -> None:
         batch, self._to_delete = self._to_delete[:BATCH_ENTRIES], self._to_delete[BATCH_ENTRIES:]
-        self._delete_by_s = time.monotonic() + DELETE_WITHIN_S if self._to_delete else None
+        self._delete_by_s = time.monotonic() + self._delete_within_s if self._to_delete else None
         try:
             # One that fails comes again, and is dropped as already had.
             self._sqs.delete_message_batch(

@@ -23,6 +23,7 @@ class S3Channel(Channel):
     """
 
     kind = "s3"
+    forgets = False
     # A receiver holds it in memory, and a PUT takes five times as much.
     max_message_bytes = 1 << 30
 

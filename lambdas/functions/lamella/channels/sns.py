@@ -34,15 +34,24 @@ class SnsChannel(QueueEnd):
     ----------
     worker
         Whose messages are received.
+    held
+        As of a `QueueEnd`.
     """
 
     kind = "sns"
     max_message_bytes = SNS_MESSAGE_BYTES
 
     def __init__(
-        self, sns: SNSClient, sqs: SQSClient, address: SnsAddress, worker: int, objects: Objects | None = None
+        self,
+        sns: SNSClient,
+        sqs: SQSClient,
+        address: SnsAddress,
+        worker: int,
+        objects: Objects | None = None,
+        *,
+        held: bool = False,
     ) -> None:
-        super().__init__(sqs, address.queue_urls[worker], objects)
+        super().__init__(sqs, address.queue_urls[worker], objects, held=held)
         self._sns, self._address = sns, address
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:

@@ -30,15 +30,23 @@ class SqsChannel(QueueEnd):
     ----------
     worker
         Whose messages are received.
+    held
+        As of a `QueueEnd`.
     """
 
     kind = "sqs"
     max_message_bytes = SQS_MESSAGE_BYTES
 
     def __init__(
-        self, sqs: SQSClient, address: SqsAddress, worker: int, objects: Objects | None = None
+        self,
+        sqs: SQSClient,
+        address: SqsAddress,
+        worker: int,
+        objects: Objects | None = None,
+        *,
+        held: bool = False,
     ) -> None:
-        super().__init__(sqs, address.queue_urls[worker], objects)
+        super().__init__(sqs, address.queue_urls[worker], objects, held=held)
         self._urls = address.queue_urls
 
     def send(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:

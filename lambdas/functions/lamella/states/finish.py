@@ -21,7 +21,7 @@ from lamella.gang import TURNED_AWAY, turned_away
 from lamella.layout import RunKeys
 from lamella.leaving import end_workers
 from lamella.records import Collected, PlanRecord, from_json
-from lamella.reservation import release, release_after_failure
+from lamella.reservation import drain_repeated, release, release_after_failure
 from lamella.run_metrics import count_run
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
@@ -60,6 +60,8 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
     bucket = runtime.bucket
     record = from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
     found = from_json(Collected, bucket.read(keys.collected), keys.collected)
+    if any(worker.incarnation > 1 for worker in found.workers):
+        drain_repeated(runtime, keys)
     release(runtime, keys, record, objects_left=any(worker.objects_left for worker in found.workers))
     used = [
         Usage.from_json(usage) for usage in (record.usage, found.usage, *(w.usage for w in found.workers))
@@ -125,7 +127,7 @@ def _plan_record(bucket: Bucket, keys: RunKeys) -> PlanRecord | None:
 def _remove_work(bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:
     """What only workers needed: deleting is free, and the lifecycle rule would do it only days later."""
     workers = range(record.plan.workers)
-    kinds = (keys.task, keys.input, keys.part, keys.started, keys.ended)
+    kinds = (keys.task, keys.input, keys.part, keys.checkpoint, keys.ended)
     shared = [keys.collected, keys.items, keys.dealt, keys.ids]
     bucket.delete([*shared, *(kind(worker) for kind in kinds for worker in workers)])
 

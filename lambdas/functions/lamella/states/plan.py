@@ -8,8 +8,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.channels import Place
+from lamella.checkpoint_cost import checkpoint_cost
 from lamella.collect_memory import COLLECT_MEMORY_MB, check_collect, collect_need_bytes
 from lamella.config import Config
+from lamella.cost import load_book
 from lamella.cut import read_cut
 from lamella.dealing import Dealing
 from lamella.errors import BatchError, InputError, ModelError
@@ -89,6 +91,7 @@ def _plan(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
             task,
             start_by_s=time.time() + config.start_deadline_s,
             start_within_s=config.start_deadline_s,
+            checkpoints=request.checkpoints,
         )
         for task in tasks
     ]
@@ -225,6 +228,11 @@ def _write_record(
         ids=batch.ids is not None,
         waited_s=granted.waited_s,
         looks=granted.looks,
+        checkpoints=(
+            checkpoint_cost(plan.workers, deadline_s - started_s, load_book())
+            if request.checkpoints
+            else None
+        ),
     )
     body = with_own_write(
         runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))

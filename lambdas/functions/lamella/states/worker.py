@@ -1,33 +1,45 @@
-"""Worker: read one's task, meet the gang, walk the steps, leave one's part of the output."""
+"""Worker: read one's task, meet the gang, walk the steps, leave one's part of the output.
+
+A worker that is started again goes on from its checkpoint; `lamella.incarnation` says why that is safe.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from lamella.abort import AbortWatch
+from lamella.activations import Activations
 from lamella.channels import Channel
 from lamella.channels.objects import Objects
 from lamella.channels.s3 import S3Channel
 from lamella.channels.sns import SnsChannel
 from lamella.channels.sqs import SqsChannel
+from lamella.checkpoint import Checkpoint, received_until
+from lamella.checkpointer import Checkpointer
 from lamella.deadline import Deadline
 from lamella.engine import StepRecord, run_task
-from lamella.errors import ModelError, WorkerError
+from lamella.errors import CloudError, ModelError, Superseded, WorkerError
 from lamella.events import WorkerEvent
 from lamella.gang import meet
+from lamella.incarnation import Incarnation, take_over
 from lamella.kernel import Processor, threads_for
+from lamella.launch import MAX_WORKERS
 from lamella.layout import RunKeys
-from lamella.mailbox import Mailbox
+from lamella.mailbox import COMING, GOING, Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.memory import weight_memory
 from lamella.part_writer import write_part
 from lamella.parts import encoded_blocks
 from lamella.plan import Address, Assignment, S3Address, SnsAddress, SqsAddress, Task, parse_assignment
-from lamella.records import Share, WorkerReport
+from lamella.records import Share, WeightUse, WorkerReport
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
 from lamella.shares import share_from_bytes
 from lamella.storage import Bucket, folder
@@ -40,103 +52,192 @@ PROGRESS_S = 0.5  # least time between two lines of progress
 
 
 def run_worker(event: WorkerEvent, runtime: Runtime, context: LambdaContext) -> None:
-    """Do one worker's part of a run.
+    """Do one worker's part of a run, or what an earlier start of it has left to do.
 
     Raises
     ------
     LamellaError
-        Whatever ends it; an end mark is left in any case.
+        Whatever ends it; an end mark is left in any case but one.
+    Superseded
+        If another start has taken over: that one leaves the mark.
     """
-    keys = RunKeys(event.run, event.attempt)
+    start = _Start(event, runtime, context)
     try:
-        _run(event, runtime, context, keys)
+        start.run()
+    except Superseded:
+        raise
     except Exception as error:
-        runtime.bound_calls(None)
-        runtime.bucket.write(
-            keys.ended(event.worker), f"{type(error).__name__}: {error}".encode(), "text/plain"
-        )
+        start.leave_mark(error)
+        if isinstance(error, (BotoCoreError, ClientError)):
+            # So that it is known as one that may pass.
+            raise CloudError(f"worker {event.worker}: {error}") from error
         raise
 
 
-def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: RunKeys) -> None:
-    started_s = time.time()
-    # Set before the first call: also a task that can't be read has to be told of in time.
-    deadline = runtime.function_end.earlier(ENDING_S)
-    runtime.bound_calls(deadline)
-    bucket = runtime.bucket
-    where = bucket.location(keys.task(event.worker))
-    try:
-        assignment = parse_assignment(bucket.read(keys.task(event.worker)), where)
-    except FileNotFoundError as error:
-        raise WorkerError(f"{error}: this run is over, or was never planned") from error
-    deadline = deadline.sooner_at(assignment.deadline_s)
-    runtime.bound_calls(deadline)
-    watch = AbortWatch(event.run, lambda: bucket.exists(keys.abort), time.monotonic)
-    _join(bucket, keys, event.worker, context.log_stream_name, alone=assignment.channel is None)
-    watch.check()
-    runtime.logger.info("joined")
-    task = assignment.task
-    model = folder(runtime.s3, assignment.model)
-    manifest = _manifest(model, assignment)
-    room = weight_memory(task, manifest, runtime.memory_mb)
-    runtime.blocks.begin(room.cache_bytes)
-    rows = manifest.features if task.features is None else len(task.features)
-    inputs = share_from_bytes(
-        bucket.read(keys.input(event.worker)), rows, task.samples, keys.input(event.worker)
-    )
-    observer = _Observer(runtime, task, watch, deadline)
-    mailbox = _mailbox(runtime, assignment, watch, deadline)
-    tiles = read_tiles(model, manifest)
+class _Start:
+    """One start of a worker."""
 
-    def check() -> None:
-        watch.check()
-        deadline.check("time was up while weights were read: raise WorkerTimeout or ask for more workers")
+    def __init__(self, event: WorkerEvent, runtime: Runtime, context: LambdaContext) -> None:
+        self._event, self._runtime, self._context = event, runtime, context
+        self._keys = RunKeys(event.run, event.attempt)
+        self._started_s = time.time()
+        self._incarnation: Incarnation | None = None
 
-    weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks, check)
-    with (
-        weights,
-        Processor(threads_for(runtime.memory_mb)) as processor,
-        mailbox or nullcontext(),
-    ):
-        if mailbox:
-            # What is read first is under way meanwhile.
-            meet(mailbox, assignment, deadline, bucket, keys)
-        joined_s = time.time()
-        runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
-        output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
-    report = WorkerReport(
-        worker=event.worker,
-        started_s=started_s,
-        joined_s=joined_s,
-        ended_s=time.time(),
-        memory_mb=runtime.memory_mb,
-        steps=tuple(dataclasses.astuple(record) for record in observer.records),
-        process=(os.getpid(), context.log_stream_name),
-        usage={},
-        weights=weights.use,
-        peak_bytes=peak_memory_bytes(),
-        objects_left=mailbox.objects_left if mailbox else 0,
-    )
-    share, workers = Share(task.rows, task.samples), assignment.workers
-    blocks = encoded_blocks(output, share, workers)
-    write_part(bucket, keys.part(event.worker), blocks, share, workers, report, runtime.usage)
-    progress = observer.progress
-    runtime.logger.info("ended", layer=progress.layer, layers=progress.layers, live=progress.live)
+    def leave_mark(self, error: Exception) -> None:
+        """Say that the worker has left, unless another start of it goes on."""
+        bucket, mark = self._runtime.bucket, self._keys.ended(self._event.worker)
+        self._runtime.bound_calls(None)
+        # Where S3 does not say who goes on, the mark is left: a worker that is waited for in vain costs more.
+        with contextlib.suppress(CloudError):
+            if self._incarnation is not None and not self._incarnation.is_current():
+                return
+        bucket.write(mark, f"{type(error).__name__}: {error}".encode(), "text/plain")
 
-
-def _join(bucket: Bucket, keys: RunKeys, worker: int, log_stream: str, *, alone: bool) -> None:
-    """Leave the mark that this worker has begun; refuse to begin twice, unless it talks to nobody.
-
-    What its earlier start received is gone from its queue, so it can't go on in its place.
-    """
-    if alone:
-        bucket.write(keys.started(worker), log_stream.encode(), "text/plain")
-    elif not bucket.create(keys.started(worker), log_stream.encode()):
-        before = bucket.read(keys.started(worker)).decode(errors="replace")
-        raise WorkerError(
-            f"worker {worker} had begun before and stopped without an answer (killed, out of memory or out "
-            f"of time: see log stream {before}), and can't go on"
+    def run(self) -> None:
+        """As `run_worker`, without the mark."""
+        event, runtime, keys, bucket = self._event, self._runtime, self._keys, self._runtime.bucket
+        # Set before the first call: also a task that can't be read has to be told of in time.
+        deadline = runtime.function_end.earlier(ENDING_S)
+        runtime.bound_calls(deadline)
+        assignment = self._assignment()
+        task, part = assignment.task, keys.part(event.worker)
+        deadline = deadline.sooner_at(assignment.deadline_s)
+        runtime.bound_calls(deadline)
+        incarnation, left = take_over(
+            bucket,
+            keys.checkpoint(event.worker),
+            task,
+            self._context.log_stream_name,
+            self._started_s,
+            # Without checkpoints: if what came is not gone from a queue, or is needed no more.
+            lambda: assignment.checkpoints or not assignment.channel or bucket.exists(part),
         )
+        self._incarnation = incarnation
+        fenced, again = assignment.checkpoints, left.start.incarnation > 1
+
+        def over() -> bool:
+            if fenced:
+                incarnation.check()
+            return bucket.exists(keys.abort)
+
+        watch = AbortWatch(event.run, over, time.monotonic)
+        if again:
+            # Before the look for the abort mark: whoever writes that and then looks for workers sees this one.
+            bucket.delete([keys.ended(event.worker)])
+        watch.check()
+        if again and bucket.exists(part):
+            runtime.logger.info("an earlier start has done everything", incarnation=left.start.incarnation)
+            return
+        runtime.logger.info("joined", incarnation=left.start.incarnation, steps=left.progress.steps)
+        mailbox = _mailbox(runtime, assignment, watch, deadline)
+        with mailbox or nullcontext():
+            keeper = Checkpointer(incarnation, left, len(task.steps), mailbox, runtime.usage)
+            if mailbox and fenced:
+                _go_on(mailbox, task, left)
+                mailbox.meanwhile(keeper.waiting)
+            output, use = self._compute(assignment, mailbox, keeper, watch, deadline, again=again)
+            if mailbox:
+                mailbox.flush()
+            if fenced:
+                # Whoever finds the run over would leave a part that nobody removes.
+                keeper.end()
+            share, workers = Share(task.rows, task.samples), assignment.workers
+            report = WorkerReport(
+                worker=event.worker,
+                started_s=left.began_s,
+                joined_s=keeper.joined(time.time()),
+                ended_s=time.time(),
+                memory_mb=runtime.memory_mb,
+                steps=tuple(dataclasses.astuple(record) for record in keeper.progress.records),
+                process=(os.getpid(), self._context.log_stream_name),
+                usage={},
+                weights=use,
+                peak_bytes=peak_memory_bytes(),
+                objects_left=mailbox.objects_left if mailbox else 0,
+                incarnation=left.start.incarnation,
+                checkpoints=keeper.written,
+            )
+            write_part(
+                bucket,
+                part,
+                encoded_blocks(output, share, workers),
+                share,
+                workers,
+                report,
+                lambda: keeper.usage() + keeper.ending() if fenced else keeper.usage(),
+            )
+            if fenced:
+                # Only now may the last messages be deleted, and only by whoever may go on.
+                keeper.end()
+
+    def _assignment(self) -> Assignment:
+        bucket, path = self._runtime.bucket, self._keys.task(self._event.worker)
+        try:
+            return parse_assignment(bucket.read(path), bucket.location(path))
+        except FileNotFoundError as error:
+            raise WorkerError(f"{error}: this run is over, or was never planned") from error
+
+    def _compute(
+        self,
+        assignment: Assignment,
+        mailbox: Mailbox | None,
+        keeper: Checkpointer,
+        watch: AbortWatch,
+        deadline: Deadline,
+        *,
+        again: bool,
+    ) -> tuple[Activations, WeightUse]:
+        """What the worker has of the output, and where its weights came from."""
+        runtime, keys, bucket = self._runtime, self._keys, self._runtime.bucket
+        task, progress = assignment.task, keeper.progress
+        model = folder(runtime.s3, assignment.model)
+        manifest = _manifest(model, assignment)
+        room = weight_memory(task, manifest, runtime.memory_mb)
+        runtime.blocks.begin(room.cache_bytes)
+        rows = manifest.features if task.features is None else len(task.features)
+        inputs = share_from_bytes(
+            bucket.read(keys.input(task.worker)), rows, task.samples, keys.input(task.worker)
+        )
+        observer = _Observer(runtime, task, progress.records, watch, deadline)
+        parts = task.after(progress.steps).parts
+        tiles = read_tiles(model, manifest)
+
+        def check() -> None:
+            watch.check()
+            deadline.check("time was up while weights were read: raise WorkerTimeout or ask for more workers")
+
+        weights = WeightStream(model, manifest, tiles, parts, room.window_bytes, runtime.blocks, check)
+        with weights, Processor(threads_for(runtime.memory_mb)) as processor:
+            if mailbox and not progress.steps:
+                # What is read first is under way meanwhile.
+                meet(mailbox, assignment, deadline, bucket, keys, again=again)
+            keeper.joined(time.time())
+            runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
+            output = run_task(
+                task,
+                manifest,
+                weights,
+                inputs,
+                mailbox,
+                observer,
+                processor=processor,
+                progress=progress,
+                keep=keeper.step_done if assignment.checkpoints else _nothing,
+            )
+        shown = observer.progress
+        runtime.logger.info("ended", layer=shown.layer, layers=shown.layers, live=shown.live)
+        return output, weights.use
+
+
+def _nothing() -> None:
+    """What follows from a step where there are no checkpoints."""
+
+
+def _go_on(mailbox: Mailbox, task: Task, left: Checkpoint) -> None:
+    """Have the mailbox know what an earlier start had received in the steps that it did."""
+    steps = left.progress.steps
+    met = {(COMING, worker) for worker in range(MAX_WORKERS)} | {(GOING, 0)} if steps else set()
+    mailbox.go_on(received_until(task, steps) | met, left.letters, left.objects_left)
 
 
 def _manifest(model: Bucket, assignment: Assignment) -> Manifest:
@@ -159,6 +260,7 @@ def _mailbox(
         worker,
         deadline=deadline,
         watch=watch,
+        holds=assignment.checkpoints,
     )
 
 
@@ -167,25 +269,33 @@ def _channel(runtime: Runtime, assignment: Assignment, address: Address) -> Chan
     halo = RunKeys(assignment.run, assignment.attempt).halo
     prefix = address.prefix if isinstance(address, S3Address) else halo
     objects = Objects(runtime.bucket.below(prefix), worker)
+    held = assignment.checkpoints
     if isinstance(address, SnsAddress):
-        return SnsChannel(runtime.sns, runtime.sqs, address, worker, objects)
+        return SnsChannel(runtime.sns, runtime.sqs, address, worker, objects, held=held)
     if isinstance(address, SqsAddress):
-        return SqsChannel(runtime.sqs, address, worker, objects)
+        return SqsChannel(runtime.sqs, address, worker, objects, held=held)
     return S3Channel(objects)
 
 
 class _Observer:
-    """Keeps each step's record, logs progress now and then, and ends a task whose run or time is over."""
+    """Logs progress now and then, and ends a task whose run or time is over."""
 
-    def __init__(self, runtime: Runtime, task: Task, watch: AbortWatch, deadline: Deadline) -> None:
-        self.records: list[StepRecord] = []
+    def __init__(
+        self,
+        runtime: Runtime,
+        task: Task,
+        before: Iterable[StepRecord],
+        watch: AbortWatch,
+        deadline: Deadline,
+    ) -> None:
         self.progress = TaskProgress(task)
+        for record in before:
+            self.progress.add(record)
         self._runtime, self._watch = runtime, watch
         self._deadline = deadline
         self._logged_s = time.monotonic()
 
     def __call__(self, record: StepRecord) -> None:
-        self.records.append(record)
         self.progress.add(record)
         now_s = time.monotonic()
         if now_s - self._logged_s >= PROGRESS_S:
