@@ -31,6 +31,26 @@ class Share:
 
 
 @dataclass(frozen=True)
+class FailedAttempt:
+    """An attempt after which the workers were launched once more.
+
+    Attributes
+    ----------
+    error, cause
+        As they would have been the run's.
+    seconds
+        From the run's start until that was seen.
+    usage
+        Of its workers, as far as they could say.
+    """
+
+    error: str
+    cause: str
+    seconds: float
+    usage: JsonUsage
+
+
+@dataclass(frozen=True)
 class PlanRecord:
     """``plan.json``: what was asked, and what was planned.
 
@@ -48,6 +68,8 @@ class PlanRecord:
         Whether samples have other positions than the input has them in: `RunKeys.dealt` says which.
     ids
         Whether the input named its samples.
+    failed
+        The attempts before this one, in their order.
     """
 
     run: str
@@ -63,6 +85,7 @@ class PlanRecord:
     places: tuple[Place, ...] = ()
     dealt: bool = False
     ids: bool = False
+    failed: tuple[FailedAttempt, ...] = ()
 
     def senders(self, place: Place) -> list[int]:
         """Workers that may send there: those with the samples of its micro-batch."""

@@ -8,7 +8,7 @@ import os
 import time
 from contextlib import nullcontext
 
-from lamella.abort import AbortWatch
+from lamella.abort import AbortWatch, is_ended
 from lamella.channels import Channel
 from lamella.channels.objects import Objects
 from lamella.channels.s3 import S3Channel
@@ -29,6 +29,7 @@ from lamella.plan import Address, Assignment, S3Address, SnsAddress, SqsAddress,
 from lamella.records import Share, WorkerReport
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
 from lamella.shares import share_from_bytes
+from lamella.spent import end_mark
 from lamella.storage import Bucket, folder
 from lamella.streaming import WeightStream
 from lamella.task_progress import TaskProgress
@@ -50,9 +51,7 @@ def run_worker(event: WorkerEvent, runtime: Runtime, context: LambdaContext) -> 
     try:
         _run(event, runtime, context, keys)
     except Exception as error:
-        runtime.bucket.write(
-            keys.ended(event.worker), f"{type(error).__name__}: {error}".encode(), "text/plain"
-        )
+        runtime.bucket.write(keys.ended(event.worker), end_mark(error, runtime.usage()), "application/json")
         raise
 
 
@@ -64,7 +63,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         assignment = parse_assignment(bucket.read(keys.task(event.worker)), where)
     except FileNotFoundError as error:
         raise WorkerError(f"{error}: this run is over, or was never planned") from error
-    watch = AbortWatch(event.run, lambda: bucket.exists(keys.abort), time.monotonic)
+    watch = AbortWatch(event.run, lambda: is_ended(bucket, keys), time.monotonic)
     _join(bucket, keys, event.worker, context.log_stream_name, alone=assignment.channel is None)
     watch.check()
     runtime.logger.info("joined")
