@@ -1,4 +1,4 @@
-"""Runs whose workers are launched once more: exact over every channel, and nothing is left of the first time."""
+"""Runs whose workers are launched once more: exact over every channel, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def test_a_killed_worker_costs_one_more_attempt_and_no_bit(
     assert (said["attempts"], failed["error"]) == (2, "WorkerError")
     assert failed["cause"].startswith("worker 2 failed: Runtime.ExitError: ")
     assert 0 < failed["seconds"] < said["seconds"]["total"]
-    # Of the killed one nothing is known.
-    assert said["usage"]["lambda.invoke"]["calls"] == 2 + (WORKERS - 1) + WORKERS + 2
+    # Plan and Recover, both attempts' workers, Collect and Finish; of one killed, its refusal to begin again.
+    assert said["usage"]["lambda.invoke"]["calls"] == 2 + WORKERS + WORKERS + 2
     assert_nothing_is_left(cloud, run)
 
 
