@@ -187,9 +187,7 @@ class RestartedGang:
         shares = [Share(task.rows, task.samples) for task in self.tasks]
         parts = [self.parts[worker] for worker in range(len(self.tasks))]
         order = source_rows(self._files, last)
-        return collected(
-            parts, shares, self.batch.samples, order, softmaxed=last.activation == "softmax"
-        )
+        return collected(parts, shares, self.batch.samples, order, softmaxed=last.activation == "softmax")
 
     def _mailbox(self, worker: int, number: int, check: Callable[[], None]) -> Mailbox:
 

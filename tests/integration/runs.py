@@ -56,15 +56,21 @@ def history(handle: RunHandle) -> list[dict[str, Any]]:
     return [dict(event) for page in pages for event in page["events"]]
 
 
+def summary(handle: RunHandle) -> dict[str, Any]:
+    """What Finish wrote."""
+    found: dict[str, Any] = json.loads(handle.stack.files().read(RunKeys(handle.run_id).summary))
+    return found
+
+
 def states_entered(handle: RunHandle) -> list[str]:
     """Names of the states entered, in order."""
     details = (event.get("stateEnteredEventDetails") for event in history(handle))
     return [detail["name"] for detail in details if detail]
 
 
-def wait_for_workers(handle: RunHandle, count: int, seconds: float = 30) -> None:
-    """Until ``count`` workers of a run have met."""
-    prefix = f"runs/{handle.run_id}/work/1/checkpoints/"
+def wait_for_workers(handle: RunHandle, count: int, seconds: float = 30, attempt: int = 1) -> None:
+    """Until ``count`` workers of an attempt at a run have begun."""
+    prefix = RunKeys(handle.run_id, attempt).checkpoint(0)[:-1]
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if len(handle.stack.files().sizes(prefix)) >= count:
@@ -81,9 +87,9 @@ def held_slots(stack: Stack) -> dict[str, Any]:
     return held
 
 
-def process_of(cloud: EmbeddedCloud, handle: RunHandle, worker: int) -> psutil.Process:
+def process_of(cloud: EmbeddedCloud, handle: RunHandle, worker: int, attempt: int = 1) -> psutil.Process:
     """The process that runs a worker."""
-    stream = log_stream_of(handle.stack.files().read(RunKeys(handle.run_id).checkpoint(worker)))
+    stream = log_stream_of(handle.stack.files().read(RunKeys(handle.run_id, attempt).checkpoint(worker)))
     for process in psutil.Process(cloud.pid).children(recursive=True):
         if process.environ().get("AWS_LAMBDA_LOG_STREAM_NAME") == stream:
             return process

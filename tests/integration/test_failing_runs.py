@@ -32,6 +32,8 @@ from tests.integration.runs import (
     history,
     outcome,
     process_of,
+    states_entered,
+    summary,
     until,
     wait_for_workers,
 )
@@ -40,6 +42,8 @@ from workflows.cli.console import Output
 from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 4
+# So that a killed worker can't go on by itself.
+NOT_RESUMED = {"checkpoints": False} if "checkpoints" in RunRequest.model_fields else {}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def plain() -> NDArray[np.float32]:
     return plain_scipy(open_source("radixnet:256x240"), batches.blobs(400, 16))
 
 
-def test_a_killed_worker_fails_the_run_by_its_own_error_and_the_next_run_is_exact(
+def test_workers_killed_in_both_attempts_fail_the_run_by_their_own_errors_and_the_next_run_is_exact(
     cloud: EmbeddedCloud,
     stack: Stack,
     long_model: Path,
@@ -68,17 +72,20 @@ def test_a_killed_worker_fails_the_run_by_its_own_error_and_the_next_run_is_exac
     plain: NDArray[np.float32],
     tmp_path: Path,
 ) -> None:
-    run = begin(stack, long_model, batch, workers=WORKERS, strategy="rows")
-    wait_for_workers(run, WORKERS)
-    process_of(cloud, run, 2).kill()
+    run = begin(stack, long_model, batch, workers=WORKERS, strategy="rows", **NOT_RESUMED)
+    for attempt, worker in ((1, 2), (2, 1)):
+        wait_for_workers(run, WORKERS, attempt=attempt)
+        process_of(cloud, run, worker, attempt).kill()
     killed_s = time.monotonic()
     ended = outcome(run)
     assert ended["status"] == "FAILED"
     # One retry about a second later, then at most 15 s.
     assert time.monotonic() - killed_s < 18
     assert ended["error"] == "WorkerError"
-    assert ended["cause"].startswith("worker 2 failed: Runtime.ExitError: ")
-    assert "signal: killed" in ended["cause"]
+    assert ended["cause"].startswith("worker 1 failed: Runtime.ExitError: ")
+    assert "(attempt 2; attempt 1: worker 2 failed: Runtime.ExitError: " in ended["cause"]
+    assert ended["cause"].count("signal: killed") == 2
+    assert summary(run)["attempts"] == 2
     after = begin(stack, long_model, batch, workers=WORKERS, strategy="rows", activations=True)
     assert activations(after, tmp_path).tobytes() == plain.tobytes()
     assert_nothing_is_left(cloud, run)
@@ -112,6 +119,8 @@ def test_a_worker_that_raises_is_named_with_its_own_error(
     assert (ended["status"], ended["error"]) == ("FAILED", "WorkerError")
     assert "failed: ModelError: layer 100, rows " in ended["cause"]
     assert "sha256 differs" in ended["cause"]
+    # It would be damaged again.
+    assert states_entered(run).count("Workers") == summary(run)["attempts"] == 1
     assert_nothing_is_left(cloud, run)
 
 
@@ -146,17 +155,22 @@ def impatient() -> Iterator[tuple[EmbeddedCloud, Stack]]:
         yield deployment
 
 
-def test_a_worker_that_hangs_is_named_though_it_can_say_nothing(
-    impatient: tuple[EmbeddedCloud, Stack], long_model: Path, batch: Path
+def test_a_worker_that_hangs_is_named_though_it_can_say_nothing_and_the_others_go_on_without_it(
+    impatient: tuple[EmbeddedCloud, Stack],
+    long_model: Path,
+    batch: Path,
+    plain: NDArray[np.float32],
+    tmp_path: Path,
 ) -> None:
     cloud, stack = impatient
-    run = begin(stack, long_model, batch, workers=WORKERS, strategy="rows")
+    run = begin(stack, long_model, batch, workers=WORKERS, strategy="rows", activations=True, **NOT_RESUMED)
     wait_for_workers(run, WORKERS)
     os.kill(process_of(cloud, run, 1).pid, signal.SIGSTOP)
-    ended = outcome(run)
-    assert (ended["status"], ended["error"]) == ("FAILED", "WorkerError")
-    assert ended["cause"].startswith("worker 1 failed: NoAnswer: worker ")
-    assert re.search(r"waited in vain for worker (\d, )*1\b", ended["cause"])
+    assert activations(run, tmp_path).tobytes() == plain.tobytes()
+    (failed,) = summary(run)["failed_attempts"]
+    assert failed["error"] == "WorkerError"
+    assert failed["cause"].startswith("worker 1 failed: NoAnswer: worker ")
+    assert re.search(r"waited in vain for worker (\d, )*1\b", failed["cause"])
     # It may still run for as long as its function may: nobody else gets its slots before.
     held = [hold for hold in held_slots(stack).values() if hold["run"] == run.run_id]
     assert len(held) == WORKERS

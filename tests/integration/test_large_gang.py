@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lamella import client
 from lamella.client import Stack
+from lamella.events import RunRequest
 from lamella.gang import started
 from lamella.history import recent_runs
 from lamella.layout import RunKeys
@@ -26,6 +27,7 @@ from tests.integration.runs import (
     outcome,
     process_of,
     states_entered,
+    summary,
     until,
     wait_for_workers,
 )
@@ -33,6 +35,8 @@ from tests.integration.stacks import stack_of
 from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 48
+# So that a killed worker can't go on by itself.
+NOT_RESUMED = {"checkpoints": False} if "checkpoints" in RunRequest.model_fields else {}
 ROOM = 3
 START_DEADLINE_S = 20
 SOURCE = "radixnet:1024x24"
@@ -74,18 +78,28 @@ def test_forty_eight_workers_give_the_bits_of_one(
 
 
 @pytest.mark.slow
-def test_of_forty_eight_workers_the_one_that_is_killed_is_named(
-    cloud: EmbeddedCloud, stack: Stack, model: Path, batch: Path
+def test_forty_eight_workers_of_which_one_is_killed_are_launched_again_and_it_is_named(
+    cloud: EmbeddedCloud, stack: Stack, model: Path, batch: Path, images: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    run = begin(stack, model, batch, strategy="rows", workers=WORKERS, channel="s3")
+    run = begin(
+        stack,
+        model,
+        batch,
+        strategy="rows",
+        workers=WORKERS,
+        channel="s3",
+        activations=True,
+        **NOT_RESUMED,
+    )
     wait_for_workers(run, 5, seconds=120)
     killed = min(started(stack.files(), RunKeys(run.run_id)))
     process_of(cloud, run, killed).kill()
 
-    ended = outcome(run)
+    found = activations(run, tmp_path)
 
-    assert (ended["status"], ended["error"]) == ("FAILED", "WorkerError")
-    assert ended["cause"].startswith(f"worker {killed} failed: Runtime.ExitError: ")
+    assert found.tobytes() == plain_scipy(open_source(SOURCE), images).tobytes()
+    (failed,) = summary(run)["failed_attempts"]
+    assert failed["cause"].startswith(f"worker {killed} failed: Runtime.ExitError: ")
     assert work_of(stack, run.run_id) == []
 
 

@@ -41,11 +41,12 @@ def test_a_failed_worker_leaves_its_error_and_ends_the_gang(machine: Machine) ->
     arn = machine.start(script)
     done = machine.wait(arn)
 
-    assert done.states() == ["Plan", "Launch", "DistributedWorkers", "FinishFailed", "Failed"]
+    states = ["Plan", "Launch", "DistributedWorkers", "Recover", "Again", "FinishFailed", "Failed"]
+    assert done.states() == states
     told = done.called("finish FAILED")[0].event["error"]["Error"]
     assert told == "States.ExceedToleratedFailureThreshold"
-    assert machine.keys(f"runs/{done.run}/errors/") == [f"runs/{done.run}/errors/1.json"]
-    written = machine.read(f"runs/{done.run}/errors/1.json")
+    assert machine.keys(f"runs/{done.run}/errors/") == [f"runs/{done.run}/errors/1/1.json"]
+    written = machine.read(f"runs/{done.run}/errors/1/1.json")
     assert (written["worker"], written["error"]["Error"]) == (1, "NonFiniteActivation")
     ended = {each["executionArn"]: each["status"] for each in workers_of(machine, arn)}
     assert sorted(ended.values()) == ["ABORTED", "ABORTED", "FAILED"]
@@ -57,7 +58,7 @@ def test_a_worker_that_dies_is_started_once_more_and_its_own_execution_tells_of_
     done = machine.run(gang(2) | {"worker 1": {"exit": 3}})
 
     assert len(done.called("worker 1")) == 2
-    execution = machine.read(f"runs/{done.run}/errors/1.json")["execution"]
+    execution = machine.read(f"runs/{done.run}/errors/1/1.json")["execution"]
     events = machine.stepfunctions.get_execution_history(executionArn=execution)["events"]
     deaths = [
         event["taskFailedEventDetails"]["error"] for event in events if "taskFailedEventDetails" in event

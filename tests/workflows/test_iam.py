@@ -94,6 +94,22 @@ ALLOWED = {
         Grant(
             ("sqs:CreateQueue", "sqs:TagQueue"), (RUN_QUEUES,), "makes the queues of a run over channel sqs"
         ),
+        Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/plan.json",), "the plan of a run whose workers failed"),
+        Grant(("s3:GetObject",), (f"{BUCKET}/runs/*/errors/*",), "what they failed with"),
+        Grant(
+            ("s3:GetObject",),
+            (f"{BUCKET}/runs/*/work/*",),
+            "their tasks, for another attempt; what they used",
+        ),
+        Grant(
+            ("states:GetExecutionHistory",),
+            (EXECUTIONS, WORKER_EXECUTIONS),
+            "how a worker's function died, in the run's execution or its own",
+        ),
+        Grant(("sqs:DeleteQueue",), (RUN_QUEUES,), "so that workers of a failed attempt send no more"),
+        Grant(
+            ("s3:DeleteObject",), (f"{BUCKET}/runs/*/work/*/queues.json",), "of a run stopped while planned"
+        ),
         *THEIR_DATA,
         *IN_VPC,
     ),
@@ -114,7 +130,9 @@ ALLOWED = {
         TELL_MISSING,
         Grant(("sns:Publish",), (TOPIC,), "sends activations"),
         Grant(("sqs:ReceiveMessage", "sqs:DeleteMessage"), (SLOT_QUEUES,), "receives activations"),
-        Grant(("sqs:ChangeMessageVisibility",), (SLOT_QUEUES, RUN_QUEUES), "holds them until a checkpoint does"),
+        Grant(
+            ("sqs:ChangeMessageVisibility",), (SLOT_QUEUES, RUN_QUEUES), "holds them until a checkpoint does"
+        ),
         Grant(
             ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"),
             (RUN_QUEUES,),
@@ -241,6 +259,7 @@ WILDCARDS = {
     f"{BUCKET}/runs/*/work/*": "a run's name is made when it starts; in it, attempts have numbers",
     f"{BUCKET}/runs/*/work/*/ended/*": "a run's name is made when it starts; in it, attempts have numbers",
     f"{BUCKET}/runs/*/errors/*": "a run's name is made when it starts; in it, workers have numbers",
+    f"{BUCKET}/runs/*/work/*/queues.json": "a run's name is made when it starts; attempts have numbers",
     f"{BUCKET}/*": "CloudFormation deletes a bucket only when all of it is gone",
     f"{DATA_BUCKET}/*": "users name their models and inputs",
     NETWORK_INTERFACES: "Lambda names the interfaces, and wants all (developer guide, configuration-vpc)",

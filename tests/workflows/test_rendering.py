@@ -46,7 +46,7 @@ def test_every_task_has_a_timeout_and_is_retried_and_caught(definition: dict[str
     tasks = {name: state for name, state in states_of(definition) if state["Type"] == "Task"}
 
     of_workers = {f"{kind}{name}" for kind in ("", "Distributed") for name in ("Worker", "RecordError")}
-    assert set(tasks) == {"Plan", *of_workers, "Collect", "Finish", "FinishFailed"}
+    assert set(tasks) == {"Plan", "Recover", *of_workers, "Collect", "Finish", "FinishFailed"}
     for task in tasks.values():
         assert task["TimeoutSeconds"] > 0
         assert [catch["ErrorEquals"] for catch in task["Catch"]] == [["States.ALL"]]
@@ -73,7 +73,8 @@ def test_both_maps_are_caught_and_not_retried_and_as_wide_as_plan_knows(definiti
     assert set(maps) == {"Workers", "DistributedWorkers"}
     for workers in maps.values():
         assert "Retry" not in workers
-        assert workers["Catch"][0]["Next"] == "FinishFailed"
+        # Beside Plan's answer: Recover has to know the attempt.
+        assert (workers["Catch"][0]["Next"], workers["Catch"][0]["ResultPath"]) == ("Recover", "$.error")
         assert workers["Next"] == "Collect"
     inline, distributed = maps["Workers"], maps["DistributedWorkers"]
     assert inline["ItemProcessor"]["ProcessorConfig"] == {"Mode": "INLINE"}

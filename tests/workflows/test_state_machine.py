@@ -70,9 +70,9 @@ def test_a_failed_worker_leaves_its_error_and_the_run_fails_as_finish_says(machi
 
     assert done.status == "FAILED"
     assert (done.error, done.cause) == FINISHED_FAILED
-    assert done.states() == ["Plan", "Launch", "Workers", "FinishFailed", "Failed"]
-    assert machine.keys(f"runs/{done.run}/errors/") == [f"runs/{done.run}/errors/1.json"]
-    written = machine.read(f"runs/{done.run}/errors/1.json")
+    assert done.states() == ["Plan", "Launch", "Workers", "Recover", "Again", "FinishFailed", "Failed"]
+    assert machine.keys(f"runs/{done.run}/errors/") == [f"runs/{done.run}/errors/1/1.json"]
+    written = machine.read(f"runs/{done.run}/errors/1/1.json")
     assert (written["worker"], written["attempt"]) == (1, 1)
     assert written["error"]["Error"] == "NonFiniteActivation"
     assert json.loads(written["error"]["Cause"])["errorMessage"] == "layer 7 produced NaN"

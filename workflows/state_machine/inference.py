@@ -3,9 +3,11 @@
 ::
 
     Plan ─→ Launch ─→ Workers or DistributedWorkers ─→ Collect ─→ Finish     the output is Finish's answer
-      │ ↖       ↓                │                        │         │
-      │  WaitForTurn             │                        │         │
-      └──────────────────────────┴────────────────────────┴─────────┴─→ FinishFailed ─→ Failed
+      │ ↖       ↓ ↑              │ failed                 │         │
+      │  Wait-  │ │ once         ↓                        │         │
+      │  ForTurn┘ └─── Again ←─ Recover                   │         │
+      │                │         │ failed                 │         │
+      └────────────────┴─────────┴────────────────────────┴─────────┴─→ FinishFailed ─→ Failed
                                                                              │     with Finish's error, cause
                                                                              └─→ NotReleased   Finish failed
 
@@ -14,7 +16,11 @@ waits, and Plan is asked until the run has its turn, or has waited as long as it
 
 Both Maps have one iteration per worker: Worker, and if it fails RecordError, then WorkerFailed. A failing
 inline Map tells the states after it the error of one iteration, a Distributed Map only that there were some;
-the objects that RecordError writes tell all.
+the objects that RecordError writes, by attempt, tell all.
+
+Recover, the Plan function once more, has the workers that are left leave, and answers either as Plan does,
+for a second attempt, or with the error that the run then fails by; Again tells the two apart by the former's
+``run``. Workers are launched twice at most: of a second attempt Recover answers the error.
 
 Workers is an inline Map, which starts its iterations at once and runs 40 at a time. DistributedWorkers is for
 gangs above that: each worker is an execution of its own, with a history of its own, so that 1,000 of them fit
@@ -113,6 +119,17 @@ def inference() -> Json:
     launch.add_choice(ChoiceRule.IsPresent("$.wait_s", True), wait)
     launch.add_choice(ChoiceRule.IsString("$.items", True), distributed)
     launch.default_choice(workers)
+    recover = _invoke(
+        "Recover",
+        "${PlanFunctionArn}",
+        {
+            "execution.$": "$$.Execution.Id",
+            "run.$": "$$.Execution.Name",
+            "attempt.$": "$.attempt",
+            "error.$": "$.error",
+        },
+        output_path="$.Payload",
+    )
     plan = _invoke(
         "Plan",
         "${PlanFunctionArn}",
@@ -124,11 +141,18 @@ def inference() -> Json:
         output_path="$.Payload",
     )
     failure = _failure()
-    for state in (plan, workers, distributed, collect, finish):
+    again = Choice("Again")
+    again.add_choice(ChoiceRule.IsPresent("$.run", True), launch)
+    again.default_choice(failure)
+    for state in (workers, distributed):
+        # Beside Plan's answer, which says what the attempt was.
+        state.add_catch(Catch(error_equals=["States.ALL"], result_path="$.error", next_step=recover))
+    for state in (plan, recover, collect, finish):
         # The error replaces the input, which may be no object for a ResultPath to point into.
         state.add_catch(Catch(error_equals=["States.ALL"], next_step=failure))
     Chain([plan, launch])
     wait.next(plan)
+    Chain([recover, again])
     Chain([workers, collect, finish])
     distributed.next(collect)
     definition: Json = Graph(plan, comment=COMMENT).to_dict()
@@ -156,7 +180,7 @@ def _worker(kind: str) -> Any:
         resource=PUT_OBJECT,
         parameters={
             "Bucket": "${Bucket}",
-            "Key.$": "States.Format('runs/{}/errors/{}.json', $.run, $.worker)",
+            "Key.$": "States.Format('runs/{}/errors/{}/{}.json', $.run, $.attempt, $.worker)",
             "ContentType": "application/json",
             "Body": {
                 "worker.$": "$.worker",

@@ -30,6 +30,7 @@ _FIELD_ORDER = (
     "ExecutionType",
     "Variable",
     "IsString",
+    "IsPresent",
     "ReaderConfig",
     "Parameters",
     "TimeoutSeconds",

@@ -21,9 +21,16 @@ from __future__ import annotations
 
 
 class LamellaError(Exception):
-    """Base of all; its text is one line for the user."""
+    """Base of all; its text is one line for the user.
+
+    Attributes
+    ----------
+    may_pass
+        Whether a run that failed by it may succeed if its workers are all started once more.
+    """
 
     exit_code = 1
+    may_pass = False
 
 
 class InputError(LamellaError):
@@ -51,6 +58,8 @@ class RunError(LamellaError):
 class WorkerError(RunError):
     """A worker failed; the text names it."""
 
+    may_pass = True
+
 
 class RunAborted(RunError):
     """The run's abort mark was seen: someone else failed or cancelled."""
@@ -67,6 +76,8 @@ class GangIncomplete(RunError):
 class DeadlineExceeded(RunError):
     """A wait that would outlast the run's deadline or the function's time."""
 
+    may_pass = True
+
 
 class NonFiniteActivation(RunError):
     """A layer produced NaN or infinity."""
@@ -75,6 +86,8 @@ class NonFiniteActivation(RunError):
 class MessageError(RunError):
     """Bytes that are no message, or that don't decode within their stated bounds."""
 
+    may_pass = True
+
 
 class LeaseError(RunError):
     """Slots or concurrency that can't be had or held."""
@@ -82,3 +95,5 @@ class LeaseError(RunError):
 
 class CloudError(RunError):
     """A cloud service refused or failed a call."""
+
+    may_pass = True

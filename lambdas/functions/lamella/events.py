@@ -101,7 +101,7 @@ class PlanEvent(_Event):
 
 
 class PlanAnswer(_Event):
-    """What Plan hands to the states after it.
+    """What Plan, or Recover, hands to the states after it.
 
     Attributes
     ----------
@@ -183,6 +183,15 @@ class StateError(_Event):
     Cause: str = ""
 
 
+class RecoverEvent(_Event):
+    """Input of Recover: an attempt whose workers failed, and what the Map says of it."""
+
+    execution: str
+    run: str = Field(pattern=RUN_ID)
+    attempt: int = Field(ge=1)
+    error: StateError
+
+
 class FinishEvent(_Event):
     """Input of Finish: after a run, after its failure, or from the rule on stopped executions."""
 
@@ -229,6 +238,17 @@ def parse_request(data: object) -> RunRequest:
     check_name("strategy", request.strategy, STRATEGIES)
     check_name("channel", request.channel, CHANNELS)
     return request
+
+
+def parse_plan_event(data: Mapping[str, Any]) -> PlanEvent | RecoverEvent:
+    """The event of a new run, or that of one whose workers failed.
+
+    Raises
+    ------
+    ValidationError
+        If it is neither.
+    """
+    return RecoverEvent.model_validate(data) if "attempt" in data else PlanEvent.model_validate(data)
 
 
 def parse_intake_event(data: Mapping[str, Any]) -> LookEvent | UploadEvent:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lamella.errors import LamellaError
+
 # Errors that follow from another worker's.
 WAITED = "DeadlineExceeded"
 _CONSEQUENCES = {"RunAborted", "Superseded", WAITED}
@@ -14,6 +16,20 @@ _CONSEQUENCES = {"RunAborted", "Superseded", WAITED}
 DEATHS = frozenset({"Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout", "Lambda.Unknown"})
 PASSING = frozenset({"CloudError", "MessageError", "Superseded"})
 """A worker's own errors of which the same may not happen again."""
+NO_ANSWER = "NoAnswer"
+# Of the host, of a service or on the way to it; none that the model, the input or the account's quota causes.
+_MAY_PASS = DEATHS | {
+    NO_ANSWER,
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "ClientError",
+    "ConnectTimeoutError",
+    "ConnectionClosedError",
+    "EndpointConnectionError",
+    "ReadTimeoutError",
+    "ResponseStreamingError",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +52,7 @@ class WorkerFailure:
 
 
 def parse_failure(worker: int, data: bytes) -> WorkerFailure:
-    """Read ``runs/ID/errors/WORKER.json``; what is no such thing is shown as it is."""
+    """Read ``runs/ID/errors/ATTEMPT/WORKER.json``; what is no such thing is shown as it is."""
     try:
         body = json.loads(data)
         error, cause = str(body["error"]["Error"]), str(body["error"].get("Cause", ""))
@@ -69,12 +85,25 @@ def root_failure(failures: Iterable[WorkerFailure], silent: Collection[int] = ()
         return None
     root = ordered[0]
     if root.error == WAITED and silent:
-        return WorkerFailure(min(silent), "NoAnswer", f"worker {root.worker}, at {root.message}")
+        return WorkerFailure(min(silent), NO_ANSWER, f"worker {root.worker}, at {root.message}")
     return root
 
 
-def death_of(worker: int, events: Sequence[Mapping[str, Any]]) -> WorkerFailure | None:
-    """Why a worker was started again at first, from the history of the execution that started it.
+def may_pass(error: str) -> bool:
+    """Whether an attempt that failed by an error, named as Step Functions does, may succeed once more."""
+    return error in _MAY_PASS or any(
+        kind.__name__ == error and kind.may_pass for kind in _kinds(LamellaError)
+    )
+
+
+def _kinds(kind: type[LamellaError]) -> Iterable[type[LamellaError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
+
+
+def death_of(worker: int, events: Sequence[Mapping[str, Any]], attempt: int = 1) -> WorkerFailure | None:
+    """Why a worker was started again at first in an attempt, from the history of who started it.
 
     Parameters
     ----------
@@ -89,13 +118,13 @@ def death_of(worker: int, events: Sequence[Mapping[str, Any]]) -> WorkerFailure 
         scheduled: Mapping[str, Any] | None = event
         while scheduled is not None and "taskScheduledEventDetails" not in scheduled:
             scheduled = by_id.get(scheduled.get("previousEventId", 0))
-        if scheduled is not None and _scheduled_worker(scheduled) == worker:
+        if scheduled is not None and _scheduled(scheduled) == (attempt, worker):
             return WorkerFailure(worker, details["error"], message_of(details.get("cause", "")))
     return None
 
 
 def repeated_attempts(events: Iterable[Mapping[str, Any]]) -> int:
-    """How often a worker was started again, from the execution's history.
+    """How often a worker was started again within an attempt, from the execution's history.
 
     A Distributed Map's workers have executions, and histories, of their own: they aren't seen here.
 
@@ -104,14 +133,14 @@ def repeated_attempts(events: Iterable[Mapping[str, Any]]) -> int:
     events
         Of GetExecutionHistory.
     """
-    started = [worker for event in events if (worker := _scheduled_worker(event)) is not None]
+    started = [worker for event in events if (worker := _scheduled(event)) is not None]
     return len(started) - len(set(started))
 
 
-def _scheduled_worker(event: Mapping[str, Any]) -> int | None:
-    """The worker whose function a TaskScheduled event calls; None for any other event."""
+def _scheduled(event: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Attempt and worker whose function a TaskScheduled event calls; None for any other event."""
     try:
         payload = json.loads(event["taskScheduledEventDetails"]["parameters"])["Payload"]
-        return int(payload["worker"])
+        return int(payload["attempt"]), int(payload["worker"])
     except (ValueError, KeyError, TypeError):
         return None

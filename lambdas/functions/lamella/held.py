@@ -1,5 +1,6 @@
 """Messages that a worker has received and not acknowledged: until a checkpoint has them, they must be able to
-come again."""
+come again.
+"""
 
 from __future__ import annotations
 

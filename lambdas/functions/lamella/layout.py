@@ -12,6 +12,8 @@ UPLOADS = "uploads/"
 RUNS = "runs/"
 # A mark for each input that was started by itself, so that it is not started again.
 INTAKE = "intake/"
+MAX_ATTEMPTS = 2
+"""How often the workers of a run are launched at most."""
 SLOT_LEASES = "leases/slots.json"
 
 
@@ -20,11 +22,21 @@ class RunKeys:
     """S3 keys of one attempt of one run.
 
     What is kept for the user lies directly below ``runs/ID/``; what workers need while they run, below
-    ``work/``.
+    ``work/``. There, what every attempt reads and none changes lies apart; whatever workers write has the
+    attempt in its name, so that nothing of a worker that outlives its attempt is taken for the next one's.
     """
 
     run: str
     attempt: int = 1
+
+    @property
+    def attempts(self) -> list[RunKeys]:
+        """Of every attempt up to this one."""
+        return [RunKeys(self.run, attempt) for attempt in range(1, self.attempt + 1)]
+
+    @property
+    def next_attempt(self) -> RunKeys:
+        return RunKeys(self.run, self.attempt + 1)
 
     @property
     def root(self) -> str:
@@ -50,13 +62,13 @@ class RunKeys:
 
     @property
     def abort(self) -> str:
-        """The mark that tells every worker to leave."""
+        """The mark that tells workers to leave: `lamella.abort` says which."""
         return f"{self.root}abort"
 
     @property
     def errors(self) -> str:
         """Prefix of the errors that workers' Catch wrote."""
-        return f"{self.root}errors/"
+        return f"{self.root}errors/{self.attempt}/"
 
     @property
     def collected(self) -> str:
@@ -65,7 +77,12 @@ class RunKeys:
 
     @property
     def work(self) -> str:
-        return f"{self.root}work/{self.attempt}/"
+        return f"{self.shared}{self.attempt}/"
+
+    @property
+    def shared(self) -> str:
+        """Prefix of what the workers of every attempt read."""
+        return f"{self.root}work/"
 
     @property
     def items(self) -> str:
@@ -75,7 +92,7 @@ class RunKeys:
     @property
     def ids(self) -> str:
         """What the input calls each sample, a line each, where it has a column of ids."""
-        return f"{self.work}ids"
+        return f"{self.shared}ids"
 
     @property
     def halo(self) -> str:
@@ -85,7 +102,7 @@ class RunKeys:
     @property
     def dealt(self) -> str:
         """Which of the input's samples is at each of the run's positions, where they are not the same."""
-        return f"{self.work}dealt"
+        return f"{self.shared}dealt"
 
     @property
     def queues(self) -> str:
@@ -99,7 +116,7 @@ class RunKeys:
         return f"{self.work}tasks/{worker}"
 
     def input(self, worker: int) -> str:
-        return f"{self.work}inputs/{worker}"
+        return f"{self.shared}inputs/{worker}"
 
     def part(self, worker: int) -> str:
         return f"{self.work}parts/{worker}"

@@ -367,7 +367,7 @@ class Mailbox:
         try:
             message = parse_message(data)
         except MessageError:
-            if is_of_run(data, self._run):
+            if is_of_run(data, self._run, self._attempt):
                 raise
             _log.warning("dropped %d bytes that are no message", len(data))
             return None

@@ -80,6 +80,6 @@ def run_digest(run: str) -> bytes:
     return hashlib.sha256(run.encode()).digest()[:8]
 
 
-def is_of_run(data: bytes, run: bytes) -> bool:
-    """Whether bytes that don't parse were meant for a run."""
-    return data[4:12] == run
+def is_of_run(data: bytes, run: bytes, attempt: int) -> bool:
+    """Whether bytes that don't parse were meant for an attempt at a run, or for a later one."""
+    return data[4:12] == run and int.from_bytes(data[12:14], "little") >= attempt

@@ -6,6 +6,7 @@ its worker must know of the run; it is what Plan writes to S3 and the worker rea
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -300,6 +301,8 @@ def parse_assignment(data: bytes, where: str) -> Assignment:
     except (SafetensorError, ValidationError, KeyError, ValueError) as error:
         raise RunError(f"{where} is not a worker's task: {str(error).splitlines()[0]}") from error
 
+    # By identity: what is written again is as it was.
+    @functools.cache
     def rows_of(bounds: Range) -> NDArray[np.int64]:
         if not 0 <= bounds[0] <= bounds[1] <= len(all_rows):
             raise RunError(f"{where} is not a worker's task: it names rows that it does not hold")

@@ -50,6 +50,26 @@ class CheckpointCost:
 
 
 @dataclass(frozen=True)
+class FailedAttempt:
+    """An attempt after which the workers were launched once more.
+
+    Attributes
+    ----------
+    error, cause
+        As they would have been the run's.
+    seconds
+        From the run's start until that was seen.
+    usage
+        Of its workers, as far as they could say.
+    """
+
+    error: str
+    cause: str
+    seconds: float
+    usage: JsonUsage
+
+
+@dataclass(frozen=True)
 class PlanRecord:
     """``plan.json``: what was asked, and what was planned.
 
@@ -71,6 +91,8 @@ class PlanRecord:
         How long the run had waited for its turn, before ``started_s``, and how often it had been told to.
     checkpoints
         What they cost at most; None where workers leave none.
+    failed
+        The attempts before this one, in their order.
     """
 
     run: str
@@ -89,6 +111,7 @@ class PlanRecord:
     waited_s: float = 0.0
     looks: int = 0
     checkpoints: CheckpointCost | None = None
+    failed: tuple[FailedAttempt, ...] = ()
 
     def senders(self, place: Place) -> list[int]:
         """Workers that may send there: those with the samples of its micro-batch."""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from lamella.abort import check_run
 from lamella.channels.drain import drain
 from lamella.channels.object_format import object_path
 from lamella.errors import CloudError, RunAborted
@@ -87,7 +88,11 @@ def run_deadline_s(runtime: Runtime, started_s: float) -> float:
 def reserve(
     runtime: Runtime, keys: RunKeys, plan: Plan, deadline_s: float, have: Amount | None = None
 ) -> Address | None:
-    """Take what the workers of a run need; again for the same run gives the same.
+    """Take what the workers of an attempt need; again for the same attempt gives the same.
+
+    Later attempts have the run's slots again, which are not drained before: whatever a queue still has of an
+    earlier attempt its workers drop, and draining them in another invocation, which may be the second at the
+    time, could take what they are sent. Queues that are made, and a prefix, are an attempt's own.
 
     Parameters
     ----------
@@ -131,6 +136,8 @@ def release(runtime: Runtime, keys: RunKeys, record: PlanRecord | None, *, objec
 
     Parameters
     ----------
+    keys
+        Of its last attempt, or of one that it may not have come to.
     record
         None where Plan left none: then it may hold anything.
     objects_left
@@ -142,8 +149,15 @@ def release(runtime: Runtime, keys: RunKeys, record: PlanRecord | None, *, objec
         _delete_queues(runtime, keys)
     if record and channel != "none" and (objects_left or channel == "s3"):
         gang = [(place, worker) for place in (COMING, GOING) for worker in range(record.plan.workers)]
-        halo = ((place, worker) for place in record.places for worker in record.senders(place))
-        runtime.bucket.below(keys.halo).delete(map(object_path, chain(gang, halo)))
+        for each in keys.attempts:
+            halo = ((place, worker) for place in record.places for worker in record.senders(place))
+            runtime.bucket.below(each.halo).delete(map(object_path, chain(gang, halo)))
+
+
+def release_attempt(runtime: Runtime, keys: RunKeys) -> None:
+    """Give back what only one attempt held, so that none of its workers can send any more."""
+    for urls in _made(runtime, keys):
+        _delete_all(runtime, urls)
 
 
 def drain_repeated(runtime: Runtime, keys: RunKeys) -> None:
@@ -155,7 +169,7 @@ def drain_repeated(runtime: Runtime, keys: RunKeys) -> None:
 def release_after_failure(
     runtime: Runtime, keys: RunKeys, record: PlanRecord | None, *, staying: bool
 ) -> None:
-    """The same for a run that failed.
+    """The same for a run of which an attempt failed.
 
     Parameters
     ----------
@@ -180,9 +194,11 @@ def _leases(runtime: Runtime) -> Leases:
 
 def _check_not_stopped(runtime: Runtime, keys: RunKeys) -> None:
     """Finish writes the mark and then looks what is held: whichever of the two comes later sees the other."""
-    if runtime.bucket.exists(keys.abort):
+    try:
+        check_run(runtime.bucket, keys)
+    except RunAborted:
         release(runtime, keys, None)
-        raise RunAborted(f"run {keys.run} was stopped while it was being planned")
+        raise
 
 
 def _make_queues(runtime: Runtime, keys: RunKeys, workers: int) -> SqsAddress:
@@ -205,11 +221,22 @@ def _make_queues(runtime: Runtime, keys: RunKeys, workers: int) -> SqsAddress:
 
 
 def _delete_queues(runtime: Runtime, keys: RunKeys) -> None:
+    for each in keys.attempts:
+        for urls in _made(runtime, each):
+            _delete_all(runtime, urls)
+            runtime.bucket.delete([each.queues])
+
+
+def _made(runtime: Runtime, keys: RunKeys) -> list[tuple[str, ...]]:
+    """The queues that were made for an attempt, all together; nothing if there were none."""
     try:
         workers = int(json.loads(runtime.bucket.read(keys.queues))["workers"])
     except FileNotFoundError:
-        return
+        return []
+    return [_queue_urls(runtime, keys, workers)]
 
+
+def _delete_all(runtime: Runtime, urls: tuple[str, ...]) -> None:
     def delete(url: str) -> None:
         try:
             runtime.sqs.delete_queue(QueueUrl=url)
@@ -217,8 +244,7 @@ def _delete_queues(runtime: Runtime, keys: RunKeys) -> None:
             return
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(delete, _queue_urls(runtime, keys, workers)))
-    runtime.bucket.delete([keys.queues])
+        list(pool.map(delete, urls))
 
 
 def _queue_urls(runtime: Runtime, keys: RunKeys, workers: int) -> tuple[str, ...]:

@@ -35,13 +35,14 @@ def run_metrics(summary: Mapping[str, Any], retries: int) -> dict[str, float]:
     summary
         As it lies in ``summary.json``.
     retries
-        Attempts of its workers beyond each one's first.
+        Starts of its workers beyond each one's first in an attempt.
     """
     values: dict[str, float] = {"Runs": 1, "FailedRuns": int(summary["status"] != "SUCCEEDED")}
     if STRATEGY in summary:
         values["RunSeconds"] = summary["seconds"]["total"]
         values["RunCostUsd"] = summary["cost_usd"]["total"]
-        values["Retries"] = retries
+        # That all workers were launched once more counts as one.
+        values["Retries"] = retries + summary["attempts"] - 1
     return values
 
 

@@ -32,6 +32,7 @@ def summarize(
         "micro_batches": record.plan.micro_batches,
         "memory_mb": record.plan.memory_mb,
         "samples": record.plan.samples,
+        **_attempts(record),
         "seconds": _rounded(
             total=now_s - record.started_s + record.waited_s,
             waited=record.waited_s,
@@ -52,7 +53,7 @@ def summarize(
 def failed_summary(
     event: FinishEvent, answer: FailedAnswer, record: PlanRecord | None, usage: Usage, now_s: float
 ) -> dict[str, Any]:
-    """Of a run that failed: why, and what Finish itself used (the others could not say)."""
+    """Of a run that failed: why, and what was used by the functions that could say."""
     planned: dict[str, Any] = {}
     if record:
         planned = {
@@ -60,6 +61,7 @@ def failed_summary(
             "channel": record.plan.channel,
             "workers": record.plan.workers,
             "samples": record.plan.samples,
+            **_attempts(record),
             "seconds": _rounded(total=now_s - record.started_s + record.waited_s, waited=record.waited_s),
         }
     return {
@@ -69,6 +71,15 @@ def failed_summary(
         "cause": answer.cause,
         "usage": usage.to_json(),
     } | planned
+
+
+def _attempts(record: PlanRecord) -> dict[str, Any]:
+    """How often the workers were launched, and by what those attempts failed that were not the last."""
+    failed = [
+        {"error": attempt.error, "cause": attempt.cause, "seconds": round(attempt.seconds, 3)}
+        for attempt in record.failed
+    ]
+    return {"attempts": record.attempt, "failed_attempts": failed}
 
 
 def _detail(worker: WorkerReport, run_started_s: float) -> dict[str, Any]:

@@ -27,6 +27,8 @@ TRANSITION = "stepfunctions.transition"
 # Plan, Launch, a Map, Collect, Finish: the states of inference.asl.json that a good run enters once.
 _SINGLE_STATES = 5
 _STATES_A_LOOK = 3  # WaitForTurn, Plan, Launch
+# RecordError, WorkerFailed, Recover, Again, Launch, a Map: those of one attempt more.
+_AGAIN_STATES = 6
 
 
 @dataclass(frozen=True)
@@ -112,18 +114,22 @@ def lambda_usage(duration_s: float, memory_mb: int, init_s: float = 0.0) -> Usag
     return Usage({INVOKE: Count(calls=1, billed=billed_ms / 1000 * memory_mb / 1024)})
 
 
-def step_functions_usage(workers: int, looks: int = 0) -> Usage:
-    """State transitions of a good run: a Standard workflow is billed for every state it enters, a Map's too.
+def step_functions_usage(workers: int, attempts: int = 1, looks: int = 0) -> Usage:
+    """State transitions of a run that ends well: a Standard workflow is billed for every state it enters.
 
-    So are the executions that a Distributed Map starts, whose starts count one each besides. A retry is one
-    more (https://aws.amazon.com/step-functions/pricing/); it is not foreseen here.
+    Those of a Map's iterations are too, and the executions that a Distributed Map starts, whose starts count
+    one each besides. A retry is one more (https://aws.amazon.com/step-functions/pricing/); it is not foreseen
+    here.
 
     Parameters
     ----------
+    attempts
+        At launching the workers; of one that failed one worker is counted that recorded its error.
     looks
         How often the run was told to wait for its turn.
     """
-    entered = _SINGLE_STATES + _STATES_A_LOOK * looks + workers * (2 if is_distributed(workers) else 1)
+    of_workers = attempts * workers * (2 if is_distributed(workers) else 1)
+    entered = _SINGLE_STATES + _STATES_A_LOOK * looks + (attempts - 1) * _AGAIN_STATES + of_workers
     return Usage({TRANSITION: Count(calls=entered, billed=entered)})
 
 

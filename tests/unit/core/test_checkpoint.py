@@ -66,7 +66,9 @@ def checkpoints(draw: st.DrawFn) -> tuple[Checkpoint, Task]:
             found[peer, samples] = Base(draw(st.integers(0, 9)), bits)
     seconds = st.floats(0, 1e6)
     records = [
-        StepRecord(layer, draw(seconds), draw(seconds), draw(seconds), draw(seconds), draw(st.integers(0, 12)))
+        StepRecord(
+            layer, draw(seconds), draw(seconds), draw(seconds), draw(seconds), draw(st.integers(0, 12))
+        )
         for layer in range(done)
     ]
     progress = Progress(done, some(started & waiting), some(started - waiting), bases, records)

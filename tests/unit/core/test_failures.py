@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lamella.failures import WorkerFailure, death_of, message_of, parse_failure, root_failure
+import pytest
+
+from lamella.failures import WorkerFailure, death_of, may_pass, message_of, parse_failure, root_failure
 
 
 def written(error: str, message: str, failed_at: str = "") -> bytes:
@@ -46,8 +48,8 @@ def test_a_cause_is_one_line_whatever_it_is() -> None:
     assert parse_failure(1, b"\xff not json").error == "Unknown"
 
 
-def history(worker: int, error: str) -> list[dict[str, Any]]:
-    call = json.dumps({"FunctionName": "f", "Payload": {"run": "r", "worker": worker}})
+def history(worker: int, error: str, attempt: int = 1) -> list[dict[str, Any]]:
+    call = json.dumps({"FunctionName": "f", "Payload": {"run": "r", "attempt": attempt, "worker": worker}})
     return [
         {"id": worker * 10 + 1, "previousEventId": 0, "taskScheduledEventDetails": {"parameters": call}},
         {"id": worker * 10 + 2, "previousEventId": worker * 10 + 1, "type": "TaskStarted"},
@@ -71,3 +73,24 @@ def test_how_a_worker_died_is_found_in_the_history() -> None:
     assert death_of(3, events) == WorkerFailure(3, "Sandbox.Timedout", "signal: killed")
     assert death_of(1, events) is None
     assert death_of(4, events) is None
+
+
+def test_how_a_worker_died_is_told_by_attempt() -> None:
+    events = history(1, "Runtime.ExitError") + history(1, "Sandbox.Timedout", attempt=2)
+    assert death_of(1, events[3:], attempt=2) == WorkerFailure(1, "Sandbox.Timedout", "signal: killed")
+    assert death_of(1, events, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        *((name, True) for name in ("WorkerError", "MessageError", "CloudError", "DeadlineExceeded")),
+        *((name, True) for name in ("NoAnswer", "Runtime.ExitError", "Sandbox.Timedout", "Lambda.Unknown")),
+        *((name, False) for name in ("NonFiniteActivation", "ModelError", "BatchError", "PlanError")),
+        *((name, False) for name in ("GangIncomplete", "Lambda.TooManyRequestsException", "LeaseError")),
+        *((name, False) for name in ("RunAborted", "ZeroDivisionError", "Unknown", "")),
+        ("States.ExceedToleratedFailureThreshold", False),
+    ],
+)
+def test_only_errors_of_hosts_and_services_may_pass(error: str, passes: bool) -> None:
+    assert may_pass(error) is passes

@@ -14,6 +14,7 @@ GOOD = {
     "run_id": "r1",
     "status": "SUCCEEDED",
     "strategy": "rows",
+    "attempts": 1,
     "seconds": {"total": 4.5},
     "cost_usd": {"lambda": 0.25, "total": 0.5},
 }
@@ -65,12 +66,18 @@ def test_runs_do_not_share_what_is_counted(capsys: pytest.CaptureFixture[str]) -
     assert told(GOOD | {"strategy": "serial"}, 0, capsys)["Runs"] == [1.0]
 
 
-def test_only_a_worker_s_second_attempt_is_a_retry() -> None:
+def test_all_workers_launched_once_more_are_one_retry(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(GOOD | {"attempts": 2}, 3, capsys)["Retries"] == [4.0]
+
+
+def test_only_a_worker_that_is_started_again_within_an_attempt_is_a_retry() -> None:
     def scheduled(payload: dict[str, Any]) -> dict[str, Any]:
         return {"taskScheduledEventDetails": {"parameters": json.dumps({"Payload": payload})}}
 
     plan, collect = scheduled({"run": "r", "request": {}}), scheduled({"run": "r"})
-    workers = [scheduled({"worker": worker}) for worker in (0, 1, 2, 1, 1)]
+    first = [scheduled({"attempt": 1, "worker": worker}) for worker in (0, 1, 2, 1)]
+    again = [scheduled({"attempt": 2, "worker": worker}) for worker in (0, 1, 2, 2)]
+    recover = scheduled({"run": "r", "attempt": 1, "error": {"Error": "E"}})
     other = [{"type": "ExecutionStarted"}, {"taskScheduledEventDetails": {"parameters": '{"Bucket": "b"}'}}]
-    assert repeated_attempts([plan, plan, *workers, collect, *other]) == 2
+    assert repeated_attempts([plan, plan, *first, recover, *again, collect, *other]) == 2
     assert repeated_attempts([]) == 0

@@ -1,6 +1,7 @@
 """Plans three workers of the size that LAMELLA_WORKERS lists first.
 
-Where a script's answer has a "gang" of so many, they are for the Distributed Map.
+Where a script's answer has a "gang" of so many, they are for the Distributed Map. As Recover it answers the
+error that it is told, unless the script has it answer "again": then it plans the next attempt.
 """
 
 from __future__ import annotations
@@ -15,10 +16,18 @@ SMALLEST = os.environ["LAMELLA_WORKERS"].split(",")[0].partition("=")[2]
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    each = {"run": event["run"], "attempt": 1, "function": SMALLEST}
-    answer = act("plan", event, {**each, "workers": [0, 1, 2], "items": None})
+    attempt = event.get("attempt", 0) + 1
+    each = {"run": event["run"], "attempt": attempt, "function": SMALLEST}
+    planned = {**each, "workers": [0, 1, 2], "items": None}
+    if attempt > 1:
+        answer = act("recover", event, {})
+        if not answer.pop("again", False):
+            return dict(event["error"])
+        answer = planned | answer
+    else:
+        answer = act("plan", event, planned)
     if workers := answer.pop("gang", 0):
-        items = f"runs/{event['run']}/work/1/items.json"
+        items = f"runs/{event['run']}/work/{attempt}/items.json"
         body = json.dumps([{**each, "worker": worker} for worker in range(workers)])
         s3.put_object(Bucket=BUCKET, Key=items, Body=body.encode())
         return {**answer, "workers": [], "items": items}

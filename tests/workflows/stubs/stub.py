@@ -2,7 +2,8 @@
 
 A script is `scripts/RUN.json` in the bucket: by state (and worker: "worker 1"), an action, {"raise": [CLASS,
 TEXT]}, {"exit": STATUS}, {"sleep_s": SECONDS}, {"meet": NUMBER of workers to wait for} or {"answer": FIELDS
-that differ}; or none. What "worker" says is for each worker that is not named.
+that differ}; or none. What "worker" says is for each worker that is not named, and what "worker 1 of attempt
+2" does for that attempt alone.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def act(state: str, event: dict[str, Any], default: dict[str, Any]) -> dict[str,
         script = json.loads(s3.get_object(Bucket=BUCKET, Key=f"scripts/{run}.json")["Body"].read())
     except s3.exceptions.NoSuchKey:
         script = {}
-    action = script.get(state, script.get(state.split()[0], {}))
+    of_attempt = f"{state} of attempt {event.get('attempt')}"
+    action = script.get(of_attempt, script.get(state, script.get(state.split()[0], {})))
     meet(run, action.get("meet", 0))
     time.sleep(action.get("sleep_s", 0))
     if "exit" in action:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import ExitStack
 
+from lamella.abort import is_ended
 from lamella.dealing import Dealing, parse_dealing
 from lamella.errors import RunAborted, RunError
 from lamella.events import CollectEvent
@@ -28,7 +29,7 @@ from lamella.uploads import Upload
 from lamella.usage import Count, Usage
 
 # Whether the run still goes on, after what it used is written down.
-_LAST_LOOK = Usage({"s3.head_object": Count(calls=1, billed=1)})
+_LAST_LOOK = Usage({"s3.get_object": Count(calls=1, billed=1)})
 
 
 def collect_run(event: CollectEvent, runtime: Runtime) -> None:
@@ -76,7 +77,7 @@ def collect_run(event: CollectEvent, runtime: Runtime) -> None:
     )
     bucket.write(keys.collected, body, "application/json")
     # Finish writes the mark and then removes what is there: whichever of the two comes later sees the other.
-    if bucket.exists(keys.abort):
+    if is_ended(bucket, keys):
         bucket.delete([keys.collected])
         raise RunAborted(f"run {event.run} was ended while its output was put together")
 

@@ -8,29 +8,25 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from lamella.cost import Architecture, cost, load_book
-from lamella.errors import GangIncomplete
 from lamella.events import FailedAnswer, FinishEvent
-from lamella.failures import WorkerFailure, death_of, message_of, repeated_attempts, root_failure
-from lamella.gang import TURNED_AWAY, turned_away
-from lamella.layout import RunKeys
-from lamella.leaving import end_workers
-from lamella.records import Collected, PlanRecord, from_json
+from lamella.explaining import execution_history, explain
+from lamella.failures import message_of, repeated_attempts, root_failure
+from lamella.layout import MAX_ATTEMPTS, RunKeys
+from lamella.leaving import Departure, departures, end_run
+from lamella.records import Collected, JsonUsage, PlanRecord, from_json
 from lamella.reservation import drain_repeated, release, release_after_failure
 from lamella.run_metrics import count_run
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
+from lamella.spent import spent
 from lamella.storage import Bucket
 from lamella.summary import failed_summary, summarize
 from lamella.usage import Count, Usage, merge, step_functions_usage
 
-HISTORY_EVENTS = 10_000
-INCOMPLETE = GangIncomplete.__name__
 # Of what only workers needed: it comes after the summary that counts it.
 REMOVAL = Usage({"s3.delete_objects": Count(calls=1)})
 
@@ -59,14 +55,21 @@ def _written(bucket: Bucket, key: str) -> dict[str, Any] | None:
 def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]:
     bucket = runtime.bucket
     record = from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
+    keys = RunKeys(event.run, record.attempt)
     found = from_json(Collected, bucket.read(keys.collected), keys.collected)
-    if any(worker.incarnation > 1 for worker in found.workers):
-        drain_repeated(runtime, keys)
-    release(runtime, keys, record, objects_left=any(worker.objects_left for worker in found.workers))
-    used = [
-        Usage.from_json(usage) for usage in (record.usage, found.usage, *(w.usage for w in found.workers))
-    ]
-    before = merge([*used, step_functions_usage(record.plan.workers, record.looks), REMOVAL])
+    staying = False
+    if record.failed:
+        # Workers of the attempts before this one: they were told to leave then.
+        earlier = departures(bucket, keys.attempts[:-1], wait_s=0)
+        staying = any(departure.staying for departure in earlier)
+        release_after_failure(runtime, keys, record, staying=staying)
+    else:
+        if any(worker.incarnation > 1 for worker in found.workers):
+            drain_repeated(runtime, keys)
+        release(runtime, keys, record, objects_left=any(worker.objects_left for worker in found.workers))
+    used = [found.usage, *(worker.usage for worker in found.workers), *_planned(record)]
+    transitions = step_functions_usage(record.plan.workers, record.attempt, record.looks)
+    before = merge([*map(Usage.from_json, used), transitions, REMOVAL])
     summary = _write_summary(
         event,
         runtime,
@@ -75,22 +78,54 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
         before,
     )
     # Last: whoever finishes this run again needs the summary, or all that it is made of.
-    _remove_work(bucket, keys, record)
+    if not staying:
+        _remove_work(bucket, keys, record)
     return summary
 
 
 def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]:
     bucket = runtime.bucket
-    failures, silent = end_workers(bucket, keys, event.status)
+    attempts = end_run(bucket, keys, event.status)
     record = _plan_record(bucket, keys)
-    release_after_failure(runtime, keys, record, staying=bool(silent))
-    answer = _explain(event, root_failure(failures, silent), runtime, keys, record)
+    staying = any(departure.staying for departure in attempts)
+    # Recover may have been stopped in the middle of planning another attempt.
+    release_after_failure(runtime, RunKeys(event.run, MAX_ATTEMPTS), record, staying=staying)
+    answer, before = _explained(event, runtime, record, attempts), REMOVAL
+    if record:
+        last = RunKeys(event.run, record.attempt)
+        workers = spent(bucket, last, record, attempts[record.attempt - 1])
+        before = merge([*map(Usage.from_json, _planned(record)), workers, REMOVAL])
     summary = _write_summary(
-        event, runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), REMOVAL
+        event, runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), before
     )
-    if record and not silent:
-        _remove_work(bucket, keys, record)
+    if record and not staying:
+        _remove_work(bucket, RunKeys(event.run, MAX_ATTEMPTS), record)
     return summary
+
+
+def _planned(record: PlanRecord) -> list[JsonUsage]:
+    """What Plan, and Recover, used, and the attempts before the last."""
+    return [record.usage, *(attempt.usage for attempt in record.failed)]
+
+
+def _explained(
+    event: FinishEvent, runtime: Runtime, record: PlanRecord | None, attempts: list[Departure]
+) -> FailedAnswer:
+    attempt = record.attempt if record else 1
+    departure, earlier = attempts[attempt - 1], record.failed if record else ()
+    root = root_failure(departure.failures, departure.staying)
+    if root:
+        workers = record.plan.workers if record else None
+        answer = explain(root, runtime, RunKeys(event.run, attempt), event.execution, workers)
+    elif event.error and event.error.Error:
+        answer = FailedAnswer(error=event.error.Error, cause=message_of(event.error.Cause))
+    else:
+        what = {"ABORTED": "was stopped", "TIMED_OUT": "ran out of time"}.get(event.status, "failed")
+        return FailedAnswer(error="RunAborted", cause=f"run {event.run} {what} before it was done")
+    if earlier:
+        cause = f"{answer.cause} (attempt {attempt}; attempt {attempt - 1}: {earlier[-1].cause})"
+        return FailedAnswer(error=answer.error, cause=cause)
+    return answer
 
 
 def _write_summary(
@@ -112,7 +147,7 @@ def _write_summary(
     if not runtime.bucket.create(keys.summary, data, "application/json"):
         data = runtime.bucket.read(keys.summary)
     elif runtime.config.metrics:
-        count_run(json.loads(data), repeated_attempts(_history(runtime, event.execution)))
+        count_run(json.loads(data), repeated_attempts(execution_history(runtime, event.execution)))
     summary: dict[str, Any] = json.loads(data)
     return summary
 
@@ -127,40 +162,11 @@ def _plan_record(bucket: Bucket, keys: RunKeys) -> PlanRecord | None:
 def _remove_work(bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:
     """What only workers needed: deleting is free, and the lifecycle rule would do it only days later."""
     workers = range(record.plan.workers)
-    kinds = (keys.task, keys.input, keys.part, keys.checkpoint, keys.ended)
-    shared = [keys.collected, keys.items, keys.dealt, keys.ids]
-    bucket.delete([*shared, *(kind(worker) for kind in kinds for worker in workers)])
+    inputs = [keys.dealt, keys.ids, *map(keys.input, workers)]
+    written = [path for each in keys.attempts for path in _of_attempt(each, workers)]
+    bucket.delete([*inputs, *written])
 
 
-def _explain(
-    event: FinishEvent, root: WorkerFailure | None, runtime: Runtime, keys: RunKeys, record: PlanRecord | None
-) -> FailedAnswer:
-    if root and root.error == INCOMPLETE:
-        return FailedAnswer(error=INCOMPLETE, cause=root.message)
-    if root and record and root.error == TURNED_AWAY:
-        cause = turned_away(root.worker, runtime.bucket, keys, record.plan.workers)
-        return FailedAnswer(error=INCOMPLETE, cause=cause)
-    if root:
-        events = _history(runtime, root.execution or event.execution) if root.error == "WorkerError" else []
-        root = death_of(root.worker, events) or root
-        return FailedAnswer(
-            error="WorkerError", cause=f"worker {root.worker} failed: {root.error}: {root.message}"
-        )
-    if event.error and event.error.Error:
-        return FailedAnswer(error=event.error.Error, cause=message_of(event.error.Cause))
-    what = {"ABORTED": "was stopped", "TIMED_OUT": "ran out of time"}.get(event.status, "failed")
-    return FailedAnswer(error="RunAborted", cause=f"run {event.run} {what} before it was done")
-
-
-def _history(runtime: Runtime, execution: str) -> list[Mapping[str, Any]]:
-    """The execution's events, oldest first; what can't be read is only missed in a message."""
-    events: list[Mapping[str, Any]] = []
-    pages = runtime.stepfunctions.get_paginator("get_execution_history").paginate(
-        executionArn=execution, PaginationConfig={"MaxItems": HISTORY_EVENTS, "PageSize": 1000}
-    )
-    try:
-        for page in pages:
-            events += page["events"]
-    except ClientError as error:
-        runtime.logger.warning("the execution's history can't be read", error=str(error))
-    return events
+def _of_attempt(keys: RunKeys, workers: range) -> list[str]:
+    kinds = (keys.task, keys.part, keys.checkpoint, keys.ended)
+    return [keys.collected, keys.items, *(kind(worker) for kind in kinds for worker in workers)]

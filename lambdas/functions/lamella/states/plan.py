@@ -18,7 +18,6 @@ from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, WaitAnswer, parse_request
 from lamella.inputs import Batch, check_id_column, read_batch
 from lamella.inputs.ids import ids_to_bytes
-from lamella.launch import is_distributed, map_items
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
 from lamella.lease_table import Amount, Granted
 from lamella.leases import NotYet
@@ -30,6 +29,7 @@ from lamella.reservation import reserve, room, run_deadline_s, turn
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.shares import write_share, writing_bytes
+from lamella.states.launching import launch
 from lamella.storage import Bucket, folder, split_s3_uri
 from lamella.strategies import NEEDS_CUT, tasks_of
 from lamella.strategies.dealing import deal
@@ -101,21 +101,11 @@ def _plan(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     _write_tasks(runtime.bucket, keys, assignments, batch)
     if batch.ids is not None:
         runtime.bucket.write(keys.ids, ids_to_bytes(batch.ids), "text/plain")
-    function = sizes[plan.memory_mb]
-    items: str | None = None
-    if is_distributed(plan.workers):
-        items = keys.items
-        runtime.bucket.write(items, map_items(event.run, keys.attempt, function, plan.workers), JSON)
+    answer = launch(runtime, keys, plan)
     _write_record(
         runtime, keys, event, request, model, plan, batch, dealing, tasks, started_s, deadline_s, granted
     )
-    return PlanAnswer(
-        run=event.run,
-        attempt=keys.attempt,
-        function=function,
-        workers=[] if items else [task.worker for task in tasks],
-        items=items,
-    )
+    return answer
 
 
 def _model_files(runtime: Runtime, request: RunRequest) -> Bucket:

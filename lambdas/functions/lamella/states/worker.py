@@ -15,7 +15,7 @@ from contextlib import nullcontext
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lamella.abort import AbortWatch
+from lamella.abort import AbortWatch, is_ended
 from lamella.activations import Activations
 from lamella.channels import Channel
 from lamella.channels.objects import Objects
@@ -42,6 +42,7 @@ from lamella.plan import Address, Assignment, S3Address, SnsAddress, SqsAddress,
 from lamella.records import Share, WeightUse, WorkerReport
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
 from lamella.shares import share_from_bytes
+from lamella.spent import end_mark
 from lamella.storage import Bucket, folder
 from lamella.streaming import WeightStream
 from lamella.task_progress import TaskProgress
@@ -91,7 +92,7 @@ class _Start:
         with contextlib.suppress(CloudError):
             if self._incarnation is not None and not self._incarnation.is_current():
                 return
-        bucket.write(mark, f"{type(error).__name__}: {error}".encode(), "text/plain")
+        bucket.write(mark, end_mark(error, self._runtime.usage()), "application/json")
 
     def run(self) -> None:
         """As `run_worker`, without the mark."""
@@ -118,7 +119,7 @@ class _Start:
         def over() -> bool:
             if fenced:
                 incarnation.check()
-            return bucket.exists(keys.abort)
+            return is_ended(bucket, keys)
 
         watch = AbortWatch(event.run, over, time.monotonic)
         if again:
