@@ -35,7 +35,7 @@ from workflows.embedded_cloud import EmbeddedCloud
 WORKERS = 48
 ROOM = 3
 START_DEADLINE_S = 20
-SOURCE = "radixnet:1024x24"
+SOURCE = "radixnet:256x6"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def images() -> NDArray[np.float32]:
-    return batches.blobs(200, 32)
+    return batches.blobs(200, 16)
 
 
 @pytest.fixture(scope="module")
