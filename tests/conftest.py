@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from lamella.client import Stack, upload_model
 from model_prep.readers import open_source
@@ -19,6 +20,11 @@ from tests.integration.stacks import put_stack
 from workflows.cli.cloud import deployed_cloud
 from workflows.cli.console import Output
 from workflows.embedded_cloud import EmbeddedCloud
+
+# Examples take as long as others leave of the machine; --hypothesis-profile=thorough looks for rarer failures.
+settings.register_profile("quick", settings(), deadline=None)
+settings.register_profile("thorough", settings(), deadline=None, max_examples=3000)
+settings.load_profile("quick")
 
 
 @pytest.hookimpl(optionalhook=True)
