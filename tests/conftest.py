@@ -21,7 +21,7 @@ from workflows.cli.cloud import deployed_cloud
 from workflows.cli.console import Output
 from workflows.embedded_cloud import EmbeddedCloud
 
-# Examples take as long as others leave of the machine; --hypothesis-profile=thorough looks for rarer failures.
+# On a busy machine an example may take long. For rarer failures: pytest --hypothesis-profile=thorough.
 settings.register_profile("quick", settings(), deadline=None)
 settings.register_profile("thorough", settings(), deadline=None, max_examples=3000)
 settings.load_profile("quick")
