@@ -34,8 +34,8 @@ $(KERNEL): $(wildcard $(KERNEL_SOURCE)/*.[ch]) $(KERNEL_SOURCE)/build.sh $(READY
 demo: $(READY) $(KERNEL) ## run the main job, end to end, on the embedded cloud
 	$(BIN)/lamella demo
 
-test: $(READY) $(KERNEL) ## run every test but the slowest
-	$(BIN)/python -m pytest
+test: $(READY) $(KERNEL) ## run every test but the slowest, in two processes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 exact: $(READY) $(KERNEL) ## compare runs by every strategy over every channel with plain scipy, bit by bit (minutes)
 	$(BIN)/python -m benchmarks.exact --quick

@@ -1,12 +1,17 @@
-"""One embedded cloud, with the project's template deployed to it, for every test that runs whole runs."""
+"""One embedded cloud, with the project's template deployed to it, for every test that runs whole runs.
+
+And how tests are dealt to processes, where there are several (``make test``).
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from lamella.client import Stack, upload_model
 from model_prep.readers import open_source
@@ -15,6 +20,19 @@ from tests.integration.stacks import put_stack
 from workflows.cli.cloud import deployed_cloud
 from workflows.cli.console import Output
 from workflows.embedded_cloud import EmbeddedCloud
+
+# On a busy machine an example may take long. For rarer failures: pytest --hypothesis-profile=thorough.
+settings.register_profile("quick", settings(), deadline=None)
+settings.register_profile("thorough", settings(), deadline=None, max_examples=3000)
+settings.load_profile("quick")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests that share a cloud stay in one process; other modes of ``--dist`` are as they are."""
+    from tests.processes import ByCloud  # xdist is there if this is called
+
+    return ByCloud(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session")
@@ -64,4 +82,12 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same kind of network, 256 neurons and 24 layers: a run of it takes a second or two."""
     out = tmp_path_factory.mktemp("small") / "model"
     write_model(open_source("radixnet:256x24"), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def long_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """240 layers of 256 neurons: a run of it takes some seconds, and can be disturbed in the middle."""
+    out = tmp_path_factory.mktemp("long") / "model"
+    write_model(open_source("radixnet:256x240"), out, workers=[3, 4])
     return out

@@ -316,7 +316,7 @@ def test_reserved_concurrency(cloud: EmbeddedCloud) -> None:
     client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(invoke, cloud, name, {"sleep_s": 1.5})
-        time.sleep(0.7)
+        wait_until(lambda: list(cloud.log_dir.glob(f"{name}-*.log")))
         with pytest.raises(ClientError) as caught:
             cloud.client("lambda", retries={"total_max_attempts": 1}).invoke(FunctionName=name)
         assert caught.value.response["Error"]["Code"] == "TooManyRequestsException"

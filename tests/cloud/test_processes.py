@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -72,35 +73,39 @@ def test_temporary_state_is_removed() -> None:
     cloud.stop()
 
 
-def test_port_in_use_is_said(tmp_path: Path) -> None:
-    with EmbeddedCloud.start() as cloud, pytest.raises(EmbeddedCloudError, match=r"(?i)in use"):
+def test_port_in_use_is_said(cloud: EmbeddedCloud, tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedCloudError, match=r"(?i)in use"):
         EmbeddedCloud.start(tmp_path, port=cloud.port)
 
 
-def test_account_concurrency_limit(tmp_path: Path) -> None:
-    with EmbeddedCloud.start(tmp_path, concurrency=1) as cloud:
-        client = cloud.client("lambda", retries={"total_max_attempts": 1})
-        assert client.get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 1
-        cloud.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")
-        names = [make_function(cloud) for _ in range(2)]
-        client.invoke(FunctionName=names[0], InvocationType="Event", Payload=b'{"sleep_s": 2}')
-        wait_until(lambda: list(cloud.log_dir.glob(f"{names[0]}-*.log")))
-        with pytest.raises(client.exceptions.TooManyRequestsException):
-            client.invoke(FunctionName=names[1])
-        wait_until(lambda: can_invoke(cloud, names[1]))
+@pytest.fixture(scope="module")
+def limited() -> Iterator[EmbeddedCloud]:
+    """An account that may run one function at once, of memory as one that is new to Lambda."""
+    with EmbeddedCloud.start(concurrency=1, largest_memory_mb=3008) as started:
+        started.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")
+        yield started
 
 
-def test_account_memory_limit(tmp_path: Path) -> None:
-    with EmbeddedCloud.start(tmp_path, largest_memory_mb=3008) as cloud:
-        client = cloud.client("lambda")
-        cloud.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")
-        name = make_function(cloud, MemorySize=3008)
-        refusal = "less than or equal to 3008"
-        with pytest.raises(client.exceptions.InvalidParameterValueException, match=refusal):
-            make_function(cloud, MemorySize=3009)
-        with pytest.raises(client.exceptions.InvalidParameterValueException, match=refusal):
-            client.update_function_configuration(FunctionName=name, MemorySize=10_240)
-        assert client.get_function_configuration(FunctionName=name)["MemorySize"] == 3008
+def test_account_concurrency_limit(limited: EmbeddedCloud) -> None:
+    client = limited.client("lambda", retries={"total_max_attempts": 1})
+    assert client.get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 1
+    names = [make_function(limited) for _ in range(2)]
+    client.invoke(FunctionName=names[0], InvocationType="Event", Payload=b'{"sleep_s": 2}')
+    wait_until(lambda: list(limited.log_dir.glob(f"{names[0]}-*.log")))
+    with pytest.raises(client.exceptions.TooManyRequestsException):
+        client.invoke(FunctionName=names[1])
+    wait_until(lambda: can_invoke(limited, names[1]))
+
+
+def test_account_memory_limit(limited: EmbeddedCloud) -> None:
+    client = limited.client("lambda")
+    name = make_function(limited, MemorySize=3008)
+    refusal = "less than or equal to 3008"
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match=refusal):
+        make_function(limited, MemorySize=3009)
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match=refusal):
+        client.update_function_configuration(FunctionName=name, MemorySize=10_240)
+    assert client.get_function_configuration(FunctionName=name)["MemorySize"] == 3008
 
 
 def can_invoke(cloud: EmbeddedCloud, name: str) -> bool:

@@ -20,7 +20,6 @@ from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 3
 SOURCE = "radixnet:256x24"
-LONG = "radixnet:256x240"
 MADE = ("sqs", "s3")
 
 
@@ -28,14 +27,6 @@ MADE = ("sqs", "s3")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("channels") / "model"
     write_model(open_source(SOURCE), out, workers=[WORKERS])
-    return out
-
-
-@pytest.fixture(scope="module")
-def long_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Layers enough that a run of it can be stopped in the middle."""
-    out = tmp_path_factory.mktemp("channels") / "long"
-    write_model(open_source(LONG), out, workers=[WORKERS])
     return out
 
 

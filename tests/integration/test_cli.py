@@ -60,8 +60,9 @@ def model(lamella: Run, folder: Path) -> Path:
     return folder / "model"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def batch(folder: Path) -> csr_array[Any, tuple[int, int]]:
+    """What is in samples.npz, which is there for every test."""
     draw = np.random.default_rng(3)
     dense = np.where(draw.random((SAMPLES, FEATURES)) < 0.3, draw.random((SAMPLES, FEATURES)), 0)
     matrix = csr_array(dense.astype(np.float32))

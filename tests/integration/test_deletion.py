@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from lamella.errors import CloudError
-from model_prep.readers import open_source
-from model_prep.writer import write_model
 from tests.integration import batches
 from tests.integration.runs import begin, outcome, wait_for_workers
 from tests.integration.stacks import SLOT_GROUPS, left_of, stack_of
@@ -17,14 +15,6 @@ from workflows.embedded_cloud import EmbeddedCloud, EmbeddedCloudError
 from workflows.embedded_cloud.deploy import delete
 
 WORKERS = 4
-
-
-@pytest.fixture(scope="module")
-def long_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Layers enough that a run of it takes some seconds."""
-    out = tmp_path_factory.mktemp("long") / "model"
-    write_model(open_source("radixnet:256x240"), out, workers=[WORKERS])
-    return out
 
 
 @pytest.fixture(scope="module")

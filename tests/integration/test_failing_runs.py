@@ -37,21 +37,12 @@ from tests.integration.runs import (
     until,
     wait_for_workers,
 )
-from workflows.cli.cloud import deployed_cloud
-from workflows.cli.console import Output
+from tests.integration.stacks import stack_of
 from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 4
 # So that a killed worker can't go on by itself.
 NOT_RESUMED = {"checkpoints": False} if "checkpoints" in RunRequest.model_fields else {}
-
-
-@pytest.fixture(scope="module")
-def long_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Layers enough that a run of it takes some seconds, and can be disturbed in the middle."""
-    out = tmp_path_factory.mktemp("long") / "model"
-    write_model(open_source("radixnet:256x240"), out, workers=[WORKERS])
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +104,11 @@ def test_a_worker_that_raises_is_named_with_its_own_error(
     cloud: EmbeddedCloud, stack: Stack, batch: Path, tmp_path: Path
 ) -> None:
     # A model of its own: what a warm worker has verified of another run it would not read again.
-    write_model(open_source("alive:256x120"), tmp_path / "model", workers=[WORKERS])
-    run = begin(stack, damaged(stack, tmp_path / "model", 100), batch, workers=WORKERS, strategy="rows")
+    write_model(open_source("alive:256x24"), tmp_path / "model", workers=[WORKERS])
+    run = begin(stack, damaged(stack, tmp_path / "model", 20), batch, workers=WORKERS, strategy="rows")
     ended = outcome(run)
     assert (ended["status"], ended["error"]) == ("FAILED", "WorkerError")
-    assert "failed: ModelError: layer 100, rows " in ended["cause"]
+    assert "failed: ModelError: layer 20, rows " in ended["cause"]
     assert "sha256 differs" in ended["cause"]
     # It would be damaged again.
     assert states_entered(run).count("Workers") == summary(run)["attempts"] == 1
@@ -149,10 +140,10 @@ def test_a_run_that_is_stopped_while_it_is_planned_leases_nothing(
 
 
 @pytest.fixture(scope="module")
-def impatient() -> Iterator[tuple[EmbeddedCloud, Stack]]:
+def impatient(cloud: EmbeddedCloud) -> Iterator[tuple[EmbeddedCloud, Stack]]:
     """A stack whose workers have fifteen seconds."""
-    with deployed_cloud(Output(as_json=True), parameters={"WorkerTimeout": "15"}) as deployment:
-        yield deployment
+    with stack_of(cloud, "impatient", WorkerTimeout="15") as stack:
+        yield cloud, stack
 
 
 def test_a_worker_that_hangs_is_named_though_it_can_say_nothing_and_the_others_go_on_without_it(

@@ -39,7 +39,7 @@ WORKERS = 48
 NOT_RESUMED = {"checkpoints": False} if "checkpoints" in RunRequest.model_fields else {}
 ROOM = 3
 START_DEADLINE_S = 20
-SOURCE = "radixnet:1024x24"
+SOURCE = "radixnet:256x6"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def images() -> NDArray[np.float32]:
-    return batches.blobs(200, 32)
+    return batches.blobs(200, 16)
 
 
 @pytest.fixture(scope="module")

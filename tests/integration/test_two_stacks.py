@@ -16,13 +16,13 @@ EVERYTHING = {
 SHARED = {"Cleanup"}
 
 
-def test_no_two_stacks_share_a_name(cloud: EmbeddedCloud, stack: Stack) -> None:
+def test_no_two_stacks_share_a_name(cloud: EmbeddedCloud, stack: Stack, everything_on: Stack) -> None:
     with (
-        stack_of(cloud, "one", **EVERYTHING),
-        stack_of(cloud, "two", **EVERYTHING),
-        stack_of(cloud, "three", NamePrefix="apart", **EVERYTHING),
+        stack_of(cloud, "other", **EVERYTHING),
+        stack_of(cloud, "prefixed", NamePrefix="apart", **EVERYTHING),
     ):
-        names = [physical_ids(cloud, name) for name in (stack.name, "one", "two", "three")]
+        of = (stack.name, everything_on.name, "other", "prefixed")
+        names = [physical_ids(cloud, name) for name in of]
 
     own = [{physical for logical, physical in found.items() if logical not in SHARED} for found in names]
     assert sum(map(len, own)) == len(set.union(*own))

@@ -197,9 +197,9 @@ def begun(rows: int, count: int) -> Writer:
 
 
 def bomb(writer: Writer) -> bytes:
-    """What inflates to a GiB, where a section should be."""
+    """What inflates to 256 MiB, where a section should be."""
     stream = zlib.compressobj(9, zlib.DEFLATED, -15)
-    body = b"".join([*(stream.compress(bytes(1 << 26)) for _ in range(16)), stream.flush()])
+    body = b"".join([*(stream.compress(bytes(1 << 26)) for _ in range(4)), stream.flush()])
     writer.number(len(body))
     writer.raw(body)
     return writer.to_bytes()
