@@ -1,7 +1,8 @@
 """Plans three workers of the size that LAMELLA_WORKERS lists first.
 
-Where a script's answer has a "gang" of so many, they are for the Distributed Map. As Recover it answers the
-error that it is told, unless the script has it answer "again": then it plans the next attempt.
+Where a script's answer has a "gang" of so many, they are for the Distributed Map; where it has "looks", the
+run is told to wait so often first. As Recover it answers the error that it is told, unless the script has it
+answer "again": then it plans the next attempt.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         answer = planned | answer
     else:
         answer = act("plan", event, planned)
+        looks = answer.pop("looks", 0)
+        if s3.list_objects_v2(Bucket=BUCKET, Prefix=f"calls/{event['run']}/plan ")["KeyCount"] <= looks:
+            return {"run": event["run"], "wait_s": 1}
     if workers := answer.pop("gang", 0):
         items = f"runs/{event['run']}/work/{attempt}/items.json"
         body = json.dumps([{**each, "worker": worker} for worker in range(workers)])
