@@ -309,7 +309,7 @@ def cleaned(cloud: EmbeddedCloud, model: Path, samples: Path) -> Role:
         for name, value in cloud.environment().items():
             patch.setenv(name, value)
         runtime, role = deployed_runtime(cloud, function, patch)
-        cloud.client("sqs").create_queue(QueueName="cleaned-run-0123abcd-0")
+        cloud.client("sqs").create_queue(QueueName="cleaned-run-0123456789abcdef-1-0")
         cloud.client("s3").create_multipart_upload(Bucket=stack.bucket, Key="models/half")
         run = begin(stack, model, samples)
         stack.files().write(RunKeys(run.run_id).error(0), b"{}")

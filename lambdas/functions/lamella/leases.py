@@ -82,6 +82,10 @@ class SlotLeases:
         holds = self._change(lambda old: allocate(old, run, count, slots, self._clock(), until_s))
         return tuple(sorted(slot for slot, hold in holds.items() if hold.run == run))[:count]
 
+    def holds(self) -> Holds:
+        """Who holds which slot, holds that have expired too."""
+        return self._read()[0]
+
     def held(self, run: str) -> tuple[int, ...]:
         """The slots of a run."""
         holds, _ = self._read()
