@@ -14,6 +14,7 @@ from lamella.abort import AbortWatch
 from lamella.activations import Activations
 from lamella.channels.memory import MemoryChannel, MemoryHub
 from lamella.cut import read_cut
+from lamella.deadline import Deadline
 from lamella.dealing import Dealing
 from lamella.engine import StepRecord, run_task
 from lamella.files import Directory
@@ -102,7 +103,6 @@ def _mailbox(hub: MemoryHub, worker: int) -> Mailbox:
         "run",
         1,
         worker,
-        clock=time.time,
-        deadline_s=time.time() + 60,
-        watch=AbortWatch("run", lambda: False, time.time),
+        deadline=Deadline.after(60),
+        watch=AbortWatch("run", lambda: False, time.monotonic),
     )

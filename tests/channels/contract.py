@@ -17,6 +17,7 @@ import pytest
 from lamella.abort import LOOK_EVERY_S, AbortWatch
 from lamella.channels import Channel, Delivery, Place, Source
 from lamella.channels.estimates import ESTIMATES, Send
+from lamella.deadline import Deadline
 from lamella.errors import CloudError, DeadlineExceeded, RunAborted, RunError
 from lamella.mailbox import Mailbox
 from tests.channels.faults import Service
@@ -48,9 +49,8 @@ def mailbox(
         run,
         attempt,
         worker,
-        clock=time.time,
-        deadline_s=time.time() + seconds,
-        watch=AbortWatch(run, aborted, time.time),
+        deadline=Deadline.after(seconds),
+        watch=AbortWatch(run, aborted, time.monotonic),
     )
 
 
@@ -200,7 +200,7 @@ class ChannelContract:
         def come(worker: int, after_s: float) -> float:
             time.sleep(after_s)
             came.append(time.monotonic())
-            mailbox(ends[worker], worker).barrier(3, time.time() + 20)
+            mailbox(ends[worker], worker).barrier(3, Deadline.after(20))
             return time.monotonic()
 
         waits = (0.0, 0.6, 0.2)
@@ -214,23 +214,23 @@ class ChannelContract:
 
         def first() -> object:
             box = mailbox(a, 0)
-            box.barrier(2, time.time() + 20)
+            box.barrier(2, Deadline.after(20))
             return box.collect(1, 0, [1])
 
         def second() -> object:
             box = mailbox(b, 1)
             box.post(1, 0, {0: b"early"})
-            box.barrier(2, time.time() + 20)
+            box.barrier(2, Deadline.after(20))
             return None
 
         assert at_once([first, second]) == [{1: b"early"}, None]
 
     def test_a_barrier_tells_everyone_who_is_missing(self, gang: Gang) -> None:
         ends = gang(4)
-        until_s = time.time() + 3
+        until = Deadline.after(3)
         late = at_once(
-            [partial(mailbox(ends[worker], worker).barrier, 4, until_s) for worker in (0, 2)]
-        ) + at_once([partial(mailbox(ends[3], 3).barrier, 4, until_s)])
+            [partial(mailbox(ends[worker], worker).barrier, 4, until) for worker in (0, 2)]
+        ) + at_once([partial(mailbox(ends[3], 3).barrier, 4, until)])
         assert [type(error) for error in late] == [DeadlineExceeded] * 3
         assert all("waited in vain for worker 1, 3 to begin" in str(error) for error in late)
 
@@ -240,7 +240,7 @@ class ChannelContract:
         monkeypatch.setattr("lamella.mailbox.ANSWER_S", 0.5)
         (_, b) = gang(2)
         with pytest.raises(DeadlineExceeded, match="worker 0 to begin"):
-            mailbox(b, 1).barrier(2, time.time() + 0.5)
+            mailbox(b, 1).barrier(2, Deadline.after(0.5))
 
     def test_an_abort_ends_a_barrier(self, gang: Gang) -> None:
         ends = gang(3)
@@ -248,14 +248,14 @@ class ChannelContract:
         boxes = [
             mailbox(ends[worker], worker, aborted=lambda: time.monotonic() - began > 1) for worker in (0, 1)
         ]
-        outcomes = at_once([partial(box.barrier, 3, time.time() + 20) for box in boxes])
+        outcomes = at_once([partial(box.barrier, 3, Deadline.after(20)) for box in boxes])
         assert [type(error) for error in outcomes] == [RunAborted] * 2
         assert time.monotonic() - began < 1 + LOOK_EVERY_S + 1.5
 
     def test_one_worker_alone_does_not_wait(self, gang: Gang) -> None:
         (a,) = gang(1)
         box = mailbox(a, 0)
-        box.barrier(1, time.time() - 1)
+        box.barrier(1, Deadline.after(-1))
         assert box.reduce((0, 2), 1, b"own", lambda one, other: one + other) == b"own"
 
     def test_a_reduce_combines_in_the_order_of_the_workers(self, gang: Gang) -> None:

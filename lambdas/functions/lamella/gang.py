@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from lamella.deadline import Deadline
 from lamella.errors import DeadlineExceeded, GangIncomplete
 from lamella.layout import RunKeys
 from lamella.plan import Assignment
@@ -17,7 +18,7 @@ _NAMED = 8
 class Meeting(Protocol):
     """Where workers meet: a `lamella.mailbox.Mailbox`."""
 
-    def barrier(self, workers: int, until_s: float) -> None: ...
+    def barrier(self, workers: int, until: Deadline) -> None: ...
 
 
 class Marks(Protocol):
@@ -26,13 +27,13 @@ class Marks(Protocol):
     def sizes(self, path: str = "") -> dict[str, int]: ...
 
 
-def meet(mailbox: Meeting, assignment: Assignment, deadline_s: float, bucket: Marks, keys: RunKeys) -> None:
+def meet(mailbox: Meeting, assignment: Assignment, deadline: Deadline, bucket: Marks, keys: RunKeys) -> None:
     """Wait until all workers of the run are there.
 
     Parameters
     ----------
-    deadline_s
-        Unix time at which this worker has to have ended.
+    deadline
+        When this worker has to have ended.
 
     Raises
     ------
@@ -44,14 +45,15 @@ def meet(mailbox: Meeting, assignment: Assignment, deadline_s: float, bucket: Ma
         If the run was ended meanwhile.
     """
     # Of the deadline the mailbox keeps back what its answer takes.
-    until_s = min(assignment.start_by_s, deadline_s)
+    until = deadline.sooner_at(assignment.start_by_s)
+    kept_back_s = assignment.start_by_s - until.unix_s
     try:
-        mailbox.barrier(assignment.workers, until_s)
+        mailbox.barrier(assignment.workers, until)
     except DeadlineExceeded as error:
         there = started(bucket, keys)
         if len(there) >= assignment.workers:
             raise
-        within_s = assignment.start_within_s - (assignment.start_by_s - until_s)
+        within_s = assignment.start_within_s - kept_back_s
         raise GangIncomplete(_text(there, assignment.workers, f"within {within_s:.0f} s")) from error
 
 

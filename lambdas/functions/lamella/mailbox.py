@@ -17,6 +17,7 @@ from typing import Self
 
 from lamella.abort import AbortWatch
 from lamella.channels import Channel, Place, Source
+from lamella.deadline import Deadline
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 from lamella.messages import HEADER_BYTES, POINTER_CHUNKS, Message, is_of_run, parse_message, run_digest
 from lamella.outbox import Outbox
@@ -39,10 +40,8 @@ class Mailbox:
 
     Parameters
     ----------
-    clock
-        Unix time, seconds.
-    deadline_s
-        When to give up waiting, on that clock.
+    deadline
+        When to give up waiting.
     watch
         Ends a wait whose run is over.
     """
@@ -54,12 +53,11 @@ class Mailbox:
         attempt: int,
         worker: int,
         *,
-        clock: Callable[[], float],
-        deadline_s: float,
+        deadline: Deadline,
         watch: AbortWatch,
     ) -> None:
         self._channel, self._run, self._attempt, self._worker = channel, run_digest(run), attempt, worker
-        self._clock, self._deadline_s, self._watch = clock, deadline_s, watch
+        self._deadline, self._watch = deadline, watch
         self._chunks: dict[Source, dict[int, Message]] = {}
         self._taken: set[Source] = set()
         self._outbox = Outbox(self._check)
@@ -107,7 +105,7 @@ class Mailbox:
         MessageError
             If a message of this run is damaged or contradicts another.
         """
-        return self._await((layer, first_sample), sources, lambda: self._deadline_s, _halo_missing)
+        return self._await((layer, first_sample), sources, lambda: self._deadline, _halo_missing)
 
     def reduce(
         self,
@@ -115,7 +113,7 @@ class Mailbox:
         workers: int,
         data: bytes,
         combine: Callable[[bytes, bytes], bytes],
-        until_s: float | None = None,
+        until: Deadline | None = None,
     ) -> bytes | None:
         """Bring together what each worker of a run has; all of them call it.
 
@@ -125,8 +123,8 @@ class Mailbox:
             One that nothing else is sent to.
         combine
             Called by worker 0, in the order of the workers.
-        until_s
-            When worker 0 gives up, if not at the deadline.
+        until
+            When worker 0 gives up, if not at the mailbox's deadline.
 
         Returns
         -------
@@ -141,20 +139,18 @@ class Mailbox:
         if self._worker:
             self.post(*place, {0: data})
             return None
-        letters = self._await(
-            place, range(1, workers), lambda: self._deadline_s if until_s is None else until_s, _not_come
-        )
+        letters = self._await(place, range(1, workers), lambda: until or self._deadline, _not_come)
         return functools.reduce(combine, (letters[worker] for worker in sorted(letters)), data)
 
-    def barrier(self, workers: int, until_s: float) -> None:
+    def barrier(self, workers: int, until: Deadline) -> None:
         """Wait until every worker of the run has come here; all of them call it.
 
         Worker 0 hears of the others, and then tells them to go on, or who is missing.
 
         Parameters
         ----------
-        until_s
-            When to give up, on the mailbox's clock; a little before the deadline at the latest. Of different
+        until
+            When to give up; a little before the mailbox's deadline at the latest. Of different workers'
             moments, the first counts.
 
         Raises
@@ -165,27 +161,26 @@ class Mailbox:
             As `collect`.
         """
         # So that all can still hear who is missing.
-        answer_s = max(0.0, min(ANSWER_S, (self._deadline_s - self._clock()) / 5))
-        until_s = min(until_s, self._deadline_s - answer_s)
+        answer_s = max(0.0, min(ANSWER_S, self._deadline.left_s / 5))
+        until = until.sooner(self._deadline.earlier(answer_s))
         if self._worker:
-            self.post(*COMING, {0: _MOMENT.pack(until_s)})
-            refusal = self._await(GOING, [0], lambda: until_s + answer_s, _not_come)[0].decode(
-                "utf-8", "replace"
-            )
+            self.post(*COMING, {0: _MOMENT.pack(until.unix_s)})
+            answered = until.earlier(-answer_s)
+            refusal = self._await(GOING, [0], lambda: answered, _not_come)[0].decode("utf-8", "replace")
         else:
             refusal = ""
             others = range(1, workers)
 
-            def soonest_s() -> float:
+            def soonest() -> Deadline:
                 """When the first of those who have come gives up."""
                 come = [
                     self._letter((COMING, worker)) for worker in others if self._complete((COMING, worker))
                 ]
                 moments: list[float] = [_MOMENT.unpack(moment)[0] for moment in come]
-                return min([until_s, *moments])
+                return until.sooner_at(min(moments)) if moments else until
 
             try:
-                self._await(COMING, others, soonest_s, _not_come)
+                self._await(COMING, others, soonest, _not_come)
             except DeadlineExceeded as error:
                 refusal = str(error)
             self.post(*GOING, dict.fromkeys(others, refusal.encode()))
@@ -246,21 +241,20 @@ class Mailbox:
     def _check(self) -> None:
         """End a wait to send."""
         self._watch.check()
-        if self._clock() >= self._deadline_s:
-            raise DeadlineExceeded("what was posted could not be sent until the run's deadline")
+        self._deadline.check("what was posted could not be sent until the run's deadline")
 
     def _await(
         self,
         place: Place,
         sources: Iterable[int],
-        until_s: Callable[[], float],
+        until: Callable[[], Deadline],
         explain: Callable[[Place, str], str],
     ) -> dict[int, bytes]:
         """What each source sent to a place.
 
         Parameters
         ----------
-        until_s
+        until
             When to give up, as it stands after what has come.
         explain
             What it means that workers (as a list to read) have not sent by then.
@@ -270,7 +264,7 @@ class Mailbox:
         while missing:
             self._outbox.raise_failure()
             self._watch.check()
-            left_s = until_s() - self._clock()
+            left_s = until().left_s
             # The last time without waiting: then a channel looks for all of them.
             wait_s = max(
                 0.0, min(self._watch.due_in_s, left_s, _WHILE_SENDING_S if self._outbox.busy else left_s)

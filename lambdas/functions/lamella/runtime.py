@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from functools import cached_property
@@ -14,6 +15,7 @@ from botocore.config import Config as ClientConfig
 
 from lamella.block_cache import BlockCache
 from lamella.config import Config
+from lamella.deadline import Deadline
 from lamella.metering import Meter
 from lamella.storage import Bucket
 from lamella.usage import Usage, lambda_usage
@@ -26,11 +28,17 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
 
+# Of a call that a service leaves without an answer; the longest that is meant to wait for one is a long poll.
+CONNECT_S, READ_S = 3, 15
+CALL_S = CONNECT_S + READ_S
+"""How long a call may outlast a deadline, if it began just before: no attempt of it begins after."""
+
+LAST_CALL_S = 1.0  # no call begins in a function's last second
 _CLIENT = ClientConfig(
     retries={"mode": "standard", "max_attempts": 6},
     max_pool_connections=32,
-    connect_timeout=5,
-    read_timeout=30,
+    connect_timeout=CONNECT_S,
+    read_timeout=READ_S,
 )
 
 
@@ -58,6 +66,8 @@ class Runtime:
         self.blocks = BlockCache()
         self._session = boto3.session.Session()
         self.meter.attach(self._session)
+        self._session.events.register("before-send", self._refuse_late_calls)
+        self._function_end = self._calls_until = Deadline.after(math.inf)
         self._cold = True
         self._began_s = 0.0
         self._init_s = 0.0
@@ -69,14 +79,36 @@ class Runtime:
         self._cold = False
         self._began_s = time.monotonic()
         self._memory_mb = int(context.memory_limit_in_mb)
+        self._function_end = Deadline.after(context.get_remaining_time_in_millis() / 1000 - LAST_CALL_S)
+        self._calls_until = self._function_end
         self.meter.take()
         self.logger.clear_state()
         self.logger.append_keys(**keys)
+
+    @property
+    def function_end(self) -> Deadline:
+        """When Lambda ends this invocation, a moment kept back."""
+        return self._function_end
+
+    def bound_calls(self, deadline: Deadline | None) -> None:
+        """Begin no call, and no further attempt of one, after a deadline; None for the function's own end.
+
+        A call after it raises `DeadlineExceeded`; one that is under way ends within `CALL_S` for want of an
+        answer.
+        """
+        self._calls_until = self._function_end.sooner(deadline) if deadline else self._function_end
 
     def usage(self) -> Usage:
         """Of the invocation so far: its requests, and its own time."""
         spent_s = time.monotonic() - self._began_s
         return self.meter.usage() + lambda_usage(spent_s, self._memory_mb, self._init_s)
+
+    def _refuse_late_calls(self, event_name: str, **_: Any) -> None:
+        """Called before each attempt of a call; botocore tries no further after an error of ours."""
+        self._calls_until.check(
+            f"the time was up before {event_name.partition('.')[2]} was called: raise WorkerTimeout, or ask "
+            "for more workers or fewer samples"
+        )
 
     @property
     def memory_mb(self) -> int:

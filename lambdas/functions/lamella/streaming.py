@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from types import TracebackType
 
 from lamella.block_cache import BlockCache
+from lamella.deadline import wait_for
 from lamella.errors import ModelError
 from lamella.files import Files
 from lamella.manifest import Layer, Manifest
@@ -76,6 +77,8 @@ class WeightStream(Iterator[AnyPart]):
         Bytes read or being read and not yet taken; at least what one part needs is read in any case.
     cache
         What it has of a file, if that is all that is wanted of it, is not read; what is read is given to it.
+    check
+        Called now and then while a part is waited for; what it raises ends the wait.
     """
 
     def __init__(
@@ -86,8 +89,10 @@ class WeightStream(Iterator[AnyPart]):
         parts: Sequence[LayerPart],
         window_bytes: int = DEFAULT_WINDOW_BYTES,
         cache: BlockCache | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._files, self._manifest, self._cache = files, manifest, cache
+        self._go_on = check
         self._tiles, self._window_bytes = tiles, window_bytes
         self._reads: deque[_Read] = deque()
         self._arrivals = deque(self._planned(parts))
@@ -128,14 +133,14 @@ class WeightStream(Iterator[AnyPart]):
         else:
             assert arrival.checked is not None
             try:
-                data = arrival.checked.result()
+                data = wait_for(arrival.checked, self._go_on)
             except FileNotFoundError as error:
                 raise ModelError(f"{error}: copy or prepare the model again") from error
             self._use = WeightUse(use.read_bytes + len(data), use.reused_bytes, use.window_bytes)
             if self._cache is not None:
                 self._cache.keep(part.sha256, data)
         layer = self._manifest.layers[part.layer]
-        positions = self._positions[part.layer].result() if layer.dense else None
+        positions = wait_for(self._positions[part.layer], self._go_on) if layer.dense else None
         stored = decoded(layer, part, arrival.tiles, data, positions, self._files.location())
         self._release(arrival)
         self._advance()

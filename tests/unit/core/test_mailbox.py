@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lamella.abort import LOOK_EVERY_S, AbortWatch
 from lamella.channels import Channel, Delivery, Place, Source
+from lamella.deadline import Deadline
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 from lamella.mailbox import Mailbox
 from lamella.messages import Message, parse_message, run_digest
@@ -68,7 +69,7 @@ def mailbox(
         return channel.clock
 
     watch = AbortWatch("run", aborted, clock)
-    return Mailbox(channel, "run", attempt, worker, clock=clock, deadline_s=60.0, watch=watch)
+    return Mailbox(channel, "run", attempt, worker, deadline=Deadline(60.0, clock, clock), watch=watch)
 
 
 def written(
@@ -89,8 +90,7 @@ def written(
         run,
         attempt,
         source,
-        clock=lambda: 0.0,
-        deadline_s=1.0,
+        deadline=Deadline.after(60),
         watch=AbortWatch(run, lambda: False, lambda: 0.0),
     )
     with sender:

@@ -10,6 +10,7 @@ import pytest
 
 from lamella.abort import AbortWatch
 from lamella.channels import Channel, Delivery, Place, Source
+from lamella.deadline import Deadline
 from lamella.errors import CloudError, DeadlineExceeded, RunAborted
 from lamella.mailbox import Mailbox
 from lamella.outbox import MOST_BYTES, MOST_POSTS, Outbox
@@ -134,8 +135,8 @@ class Broken(Channel):
 
 
 def mailbox(channel: Channel, seconds: float = 20) -> Mailbox:
-    watch = AbortWatch("run", lambda: False, time.time)
-    return Mailbox(channel, "run", 1, 0, clock=time.time, deadline_s=time.time() + seconds, watch=watch)
+    watch = AbortWatch("run", lambda: False, time.monotonic)
+    return Mailbox(channel, "run", 1, 0, deadline=Deadline.after(seconds), watch=watch)
 
 
 def test_a_wait_for_letters_ends_when_ones_own_could_not_be_sent() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from lamella import streaming
 from lamella.cut import read_cut
-from lamella.errors import ModelError
+from lamella.deadline import Deadline
+from lamella.errors import DeadlineExceeded, ModelError
 from lamella.files import Directory
 from lamella.manifest import Manifest, read_manifest
 from lamella.memory import stored_bytes
@@ -168,3 +169,36 @@ def test_a_changed_cut_is_found(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ModelError, match=r"2\.safetensors is not the file that was prepared"):
         read_cut(files, manifest, 2)
+
+
+class Stalled(Directory):
+    """A service that leaves a read without an answer."""
+
+    def __init__(self, root: Path, answer: threading.Event) -> None:
+        super().__init__(root)
+        object.__setattr__(self, "answer", answer)
+
+    answer: threading.Event
+
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        self.answer.wait(20)
+        return super().read(path, start, stop)
+
+
+def test_a_deadline_ends_the_wait_for_a_read_that_stalls(model: Path) -> None:
+    answer = threading.Event()
+    manifest = read_manifest(Directory(model))
+    deadline = Deadline.after(0.1)
+    tiles = read_tiles(Directory(model), manifest)
+    stream = WeightStream(
+        Stalled(model, answer),
+        manifest,
+        tiles,
+        whole(manifest),
+        check=lambda: deadline.check("time was up while weights were read"),
+    )
+    began_s = time.monotonic()
+    with stream, pytest.raises(DeadlineExceeded, match="while weights were read"):
+        next(stream)
+    assert time.monotonic() - began_s < 5
+    answer.set()

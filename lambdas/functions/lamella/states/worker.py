@@ -14,8 +14,9 @@ from lamella.channels.objects import Objects
 from lamella.channels.s3 import S3Channel
 from lamella.channels.sns import SnsChannel
 from lamella.channels.sqs import SqsChannel
+from lamella.deadline import Deadline
 from lamella.engine import StepRecord, run_task
-from lamella.errors import DeadlineExceeded, ModelError, WorkerError
+from lamella.errors import ModelError, WorkerError
 from lamella.events import WorkerEvent
 from lamella.gang import meet
 from lamella.kernel import Processor, threads_for
@@ -50,6 +51,7 @@ def run_worker(event: WorkerEvent, runtime: Runtime, context: LambdaContext) -> 
     try:
         _run(event, runtime, context, keys)
     except Exception as error:
+        runtime.bound_calls(None)
         runtime.bucket.write(
             keys.ended(event.worker), f"{type(error).__name__}: {error}".encode(), "text/plain"
         )
@@ -58,12 +60,17 @@ def run_worker(event: WorkerEvent, runtime: Runtime, context: LambdaContext) -> 
 
 def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: RunKeys) -> None:
     started_s = time.time()
+    # Set before the first call: also a task that can't be read has to be told of in time.
+    deadline = runtime.function_end.earlier(ENDING_S)
+    runtime.bound_calls(deadline)
     bucket = runtime.bucket
     where = bucket.location(keys.task(event.worker))
     try:
         assignment = parse_assignment(bucket.read(keys.task(event.worker)), where)
     except FileNotFoundError as error:
         raise WorkerError(f"{error}: this run is over, or was never planned") from error
+    deadline = deadline.sooner_at(assignment.deadline_s)
+    runtime.bound_calls(deadline)
     watch = AbortWatch(event.run, lambda: bucket.exists(keys.abort), time.monotonic)
     _join(bucket, keys, event.worker, context.log_stream_name, alone=assignment.channel is None)
     watch.check()
@@ -77,13 +84,15 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     inputs = share_from_bytes(
         bucket.read(keys.input(event.worker)), rows, task.samples, keys.input(event.worker)
     )
-    deadline_s = min(
-        assignment.deadline_s, started_s + context.get_remaining_time_in_millis() / 1000 - ENDING_S
-    )
-    observer = _Observer(runtime, task, watch, deadline_s)
-    mailbox = _mailbox(runtime, assignment, watch, deadline_s)
+    observer = _Observer(runtime, task, watch, deadline)
+    mailbox = _mailbox(runtime, assignment, watch, deadline)
     tiles = read_tiles(model, manifest)
-    weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks)
+
+    def check() -> None:
+        watch.check()
+        deadline.check("time was up while weights were read: raise WorkerTimeout or ask for more workers")
+
+    weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks, check)
     with (
         weights,
         Processor(threads_for(runtime.memory_mb)) as processor,
@@ -91,7 +100,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     ):
         if mailbox:
             # What is read first is under way meanwhile.
-            meet(mailbox, assignment, deadline_s, bucket, keys)
+            meet(mailbox, assignment, deadline, bucket, keys)
         joined_s = time.time()
         runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
         output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
@@ -138,7 +147,7 @@ def _manifest(model: Bucket, assignment: Assignment) -> Manifest:
 
 
 def _mailbox(
-    runtime: Runtime, assignment: Assignment, watch: AbortWatch, deadline_s: float
+    runtime: Runtime, assignment: Assignment, watch: AbortWatch, deadline: Deadline
 ) -> Mailbox | None:
     if not assignment.channel:
         return None
@@ -148,8 +157,7 @@ def _mailbox(
         assignment.run,
         assignment.attempt,
         worker,
-        clock=time.time,
-        deadline_s=deadline_s,
+        deadline=deadline,
         watch=watch,
     )
 
@@ -169,17 +177,17 @@ def _channel(runtime: Runtime, assignment: Assignment, address: Address) -> Chan
 class _Observer:
     """Keeps each step's record, logs progress now and then, and ends a task whose run or time is over."""
 
-    def __init__(self, runtime: Runtime, task: Task, watch: AbortWatch, deadline_s: float) -> None:
+    def __init__(self, runtime: Runtime, task: Task, watch: AbortWatch, deadline: Deadline) -> None:
         self.records: list[StepRecord] = []
         self.progress = TaskProgress(task)
         self._runtime, self._watch = runtime, watch
-        self._deadline_s = deadline_s
-        self._logged_s = time.time()
+        self._deadline = deadline
+        self._logged_s = time.monotonic()
 
     def __call__(self, record: StepRecord) -> None:
         self.records.append(record)
         self.progress.add(record)
-        now_s = time.time()
+        now_s = time.monotonic()
         if now_s - self._logged_s >= PROGRESS_S:
             self._logged_s = now_s
             self._runtime.logger.info(
@@ -188,8 +196,7 @@ class _Observer:
                 layers=self.progress.layers,
                 live=self.progress.live,
             )
-        if now_s >= self._deadline_s:
-            raise DeadlineExceeded(
-                f"time was up after layer {record.layer}: raise WorkerTimeout or ask for more workers"
-            )
+        self._deadline.check(
+            f"time was up after layer {record.layer}: raise WorkerTimeout or ask for more workers"
+        )
         self._watch.check()
