@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 
 from lamella.abort import AbortWatch
@@ -90,12 +91,15 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
 
     def check() -> None:
         watch.check()
-        deadline.check("time was up while weights were read: raise WorkerTimeout or ask for more workers")
+        deadline.check(
+            "time was up while weights were read, or a layer computed: raise WorkerTimeout or ask for more "
+            "workers"
+        )
 
     weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks, check)
     with (
         weights,
-        Processor(threads_for(runtime.memory_mb)) as processor,
+        Processor(threads_for(runtime.memory_mb), check=check) as processor,
         mailbox or nullcontext(),
     ):
         if mailbox:
@@ -118,10 +122,17 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         objects_left=mailbox.objects_left if mailbox else 0,
     )
     share, workers = Share(task.rows, task.samples), assignment.workers
-    blocks = encoded_blocks(output, share, workers)
+    blocks = _checked(encoded_blocks(output, share, workers), check)
     write_part(bucket, keys.part(event.worker), blocks, share, workers, report, runtime.usage)
     progress = observer.progress
     runtime.logger.info("ended", layer=progress.layer, layers=progress.layers, live=progress.live)
+
+
+def _checked(blocks: Iterable[bytes], check: Callable[[], None]) -> Iterator[bytes]:
+    """The same, as long as the run goes on."""
+    for block in blocks:
+        check()
+        yield block
 
 
 def _join(bucket: Bucket, keys: RunKeys, worker: int, log_stream: str, *, alone: bool) -> None:
