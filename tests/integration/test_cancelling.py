@@ -30,7 +30,7 @@ from workflows.embedded_cloud import EmbeddedCloud
 WORKERS = 2
 STARTING_S = 3.0  # for the rule to reach Finish, and Finish to start
 SAMPLES = 20_000
-LARGE, SMALL = ("alive:1024x40", 32), ("alive:256x24", 16)
+LARGE, SMALL = ("alive:1024x40", 32), ("alive:256x23", 16)
 # Requests that stay unanswered while a run is stopped.
 HELD_S = 25.0
 DOING: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
@@ -57,6 +57,21 @@ DOING: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
 
 
 @pytest.fixture(scope="module")
+def large_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("large") / "model"
+    write_model(open_source(LARGE[0]), out, workers=[WORKERS])
+    return out
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that no other test's workers have read: they would not read it again."""
+    out = tmp_path_factory.mktemp("small") / "model"
+    write_model(open_source(SMALL[0]), out, workers=[WORKERS])
+    return out
+
+
+@pytest.fixture(scope="module")
 def large_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return batches.write_npz(tmp_path_factory.mktemp("batch") / "large.npz", batches.blobs(SAMPLES, LARGE[1]))
 
@@ -71,19 +86,19 @@ def under_way(
     request: pytest.FixtureRequest,
     cloud: EmbeddedCloud,
     stack: Stack,
+    large_model: Path,
+    small_model: Path,
     large_batch: Path,
     small_batch: Path,
-    tmp_path: Path,
 ) -> Iterator[tuple[RunHandle, list[psutil.Process]]]:
     """A run whose workers are at something that takes longer than they may, and their processes."""
     asked, rules = DOING[request.param]
-    # A model of its own each time: what a warm worker has read it would not read again.
-    (source, _), batch = (LARGE, large_batch) if request.param == "computing" else (SMALL, small_batch)
-    write_model(open_source(source), tmp_path / "model", workers=[WORKERS])
+    computing = request.param == "computing"
+    model, batch = (large_model, large_batch) if computing else (small_model, small_batch)
     workers = 1 if asked["strategy"] == "serial" else WORKERS
     cloud.fail(rules)
     try:
-        run = begin(stack, tmp_path / "model", batch, workers=workers, **asked)
+        run = begin(stack, model, batch, workers=workers, **asked)
         wait_for_workers(run, workers)
         processes = [process_of(cloud, run, worker) for worker in range(workers)]
         time.sleep(1.5)

@@ -433,6 +433,7 @@ def test_the_sweep_s_timer_sends_what_sweep_takes_and_has_it_remove(
     assert SweepEvent.model_validate(json.loads(target["Input"])) == SweepEvent(remove=True)
     assert target["Arn"] == {"Fn::GetAtt": ["SweepFunction", "Arn"]}
     assert resources["SweepTimer"]["Properties"]["ScheduleExpression"] == {"Ref": "SweepSchedule"}
+    assert resources["SweepFunction"]["Properties"]["MemorySize"] == 512
 
 
 def test_nothing_of_lamella_may_write_below_inputs(resources: dict[str, dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from lamella.cost import cost, load_book
 from lamella.errors import CloudError
 from lamella.events import SweepAnswer, SweepEvent
 from lamella.layout import RunKeys
@@ -17,6 +18,7 @@ from lamella.leases import SlotLeases
 from lamella.runtime import Runtime
 from lamella.states import sweep as sweep_state
 from lamella.states.sweep import sweep
+from lamella.usage import lambda_usage, merge
 
 ROLE = "arn:aws:iam::123456789012:role/r"
 DEFINITION = json.dumps({"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 60, "End": True}}})
@@ -24,6 +26,7 @@ BUCKET = "models-and-runs"
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:lamella-inference"
 QUEUES = "https://sqs.us-east-1.amazonaws.com/123456789012/lamella-run-"
 TIMEOUT_S = 100
+MEMORY_MB = 512  # tests/workflows/test_template.py holds the template to it
 LATER_S = TIMEOUT_S + 61
 KEPT = ("plan.json", "summary.json", "predictions.csv", "abort", "errors/0.json")
 
@@ -221,3 +224,19 @@ def test_an_object_that_s3_does_not_remove_is_named(stack: Stack, monkeypatch: p
     monkeypatch.setattr(stack.runtime.s3, "delete_objects", lambda **_: refusal)
     with pytest.raises(CloudError, match=f"s3://{BUCKET}/runs/dead/work/1/x can't be removed: AccessDenied"):
         stack.sweep()
+
+
+def test_a_month_of_daily_sweeps_of_an_idle_stack_costs_less_than_a_cent(
+    runtime: Runtime, stack: Stack
+) -> None:
+    """Of one that keeps the results of some two hundred runs; half a minute is far more than that takes."""
+    for number in range(1001):
+        runtime.bucket.write(f"runs/{number}/summary.json", b"{}")
+    runtime.meter.take()
+    answer = stack.sweep()
+    requests = runtime.meter.usage()
+    assert answer.dead == []
+    # Two pages of objects, one of uploads, and the lease.
+    assert sum(count.calls for count in requests.counts.values()) <= 6
+    month = merge([requests, lambda_usage(30.0, MEMORY_MB, 1.0)] * 31)
+    assert cost(month, load_book(), "x86_64")["total"] < 0.01
