@@ -71,9 +71,9 @@ def _shown(found: SweepAnswer) -> str:
         said += [_table(found.dead), ""]
     total = found.total
     what = (
-        f"of {total['runs']:,} dead runs: {total['queues']:,} queues, {total['slots']:,} leased slots, "
-        f"{total['objects']:,} objects ({size(total['object_bytes'])}), "
-        f"{total['uploads']:,} unfinished uploads"
+        f"of {total['runs']:,} dead runs: {total['queues']:,} queues, {total['slots']:,} slots and "
+        f"{total['units']:,} units of concurrency leased, {total['objects']:,} objects "
+        f"({size(total['object_bytes'])}), {total['uploads']:,} unfinished uploads"
     )
     if not found.dead:
         said.append("dead runs have left nothing")
@@ -93,13 +93,14 @@ def _shown(found: SweepAnswer) -> str:
 
 
 def _table(runs: Sequence[SweptRun]) -> str:
-    head = ("run", "status", "queues", "slots", "objects", "bytes", "uploads")
+    head = ("run", "status", "queues", "slots", "units", "objects", "bytes", "uploads")
     rows = [
         (
             run.run,
             run.status,
             f"{run.queues:,}",
             f"{run.slots:,}",
+            f"{run.units:,}",
             f"{run.objects:,}",
             size(run.object_bytes),
             f"{run.uploads:,}",

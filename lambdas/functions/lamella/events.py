@@ -115,6 +115,19 @@ class PlanAnswer(_Event):
     items: str | None = None
 
 
+class WaitAnswer(_Event):
+    """What Plan answers for a run that has to wait for its turn.
+
+    Attributes
+    ----------
+    wait_s
+        When to call Plan again, seconds.
+    """
+
+    run: str
+    wait_s: int = Field(ge=1)
+
+
 class WorkerEvent(_Event):
     """Input of a worker."""
 
@@ -173,14 +186,17 @@ class SweptRun(_Event):
         Of its execution; UNKNOWN where there is none.
     safe_from_s
         Unix time from which on nobody can still use it.
-    slots, queues, objects, object_bytes, uploads
-        How many; uploads are those that were not finished.
+    slots, units, in_line, queues, objects, object_bytes, uploads
+        How many: leased slots and units of concurrency, places in line for those, and so on; uploads are
+        those that were not finished.
     """
 
     run: str
     status: str
     safe_from_s: float
     slots: int
+    units: int
+    in_line: int
     queues: int
     objects: int
     object_bytes: int

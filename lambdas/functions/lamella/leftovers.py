@@ -34,8 +34,8 @@ class Leftovers:
     ----------
     queues
         URLs.
-    slots
-        How many it holds.
+    slots, units, in_line
+        How many slots, and how much concurrency, it holds; and how many places in line for them.
     objects, object_bytes
         Of those that only workers needed.
     uploads
@@ -46,6 +46,8 @@ class Leftovers:
 
     queues: list[str] = field(default_factory=list)
     slots: int = 0
+    units: int = 0
+    in_line: int = 0
     objects: int = 0
     object_bytes: int = 0
     uploads: list[tuple[str, str]] = field(default_factory=list)
@@ -115,6 +117,8 @@ def totals(left: Iterable[Leftovers]) -> dict[str, int]:
         "runs": len(found),
         "queues": sum(len(each.queues) for each in found),
         "slots": sum(each.slots for each in found),
+        "units": sum(each.units for each in found),
+        "in_line": sum(each.in_line for each in found),
         "objects": sum(each.objects for each in found),
         "object_bytes": sum(each.object_bytes for each in found),
         "uploads": sum(len(each.uploads) for each in found),

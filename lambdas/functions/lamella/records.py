@@ -48,6 +48,8 @@ class PlanRecord:
         Whether samples have other positions than the input has them in: `RunKeys.dealt` says which.
     ids
         Whether the input named its samples.
+    waited_s, looks
+        How long the run had waited for its turn, before ``started_s``, and how often it had been told to.
     """
 
     run: str
@@ -63,6 +65,8 @@ class PlanRecord:
     places: tuple[Place, ...] = ()
     dealt: bool = False
     ids: bool = False
+    waited_s: float = 0.0
+    looks: int = 0
 
     def senders(self, place: Place) -> list[int]:
         """Workers that may send there: those with the samples of its micro-batch."""

@@ -131,12 +131,15 @@ def swept(**more: Any) -> SweepAnswer:
         status="ABORTED",
         safe_from_s=0.0,
         slots=8,
+        units=9,
+        in_line=0,
         queues=0,
         objects=1234,
         object_bytes=5_000_000,
         uploads=1,
     )
-    total = {"runs": 1, "queues": 0, "slots": 8, "objects": 1234, "object_bytes": 5_000_000, "uploads": 1}
+    total = {"runs": 1, "queues": 0, "slots": 8, "units": 9}
+    total |= {"in_line": 0, "objects": 1234, "object_bytes": 5_000_000, "uploads": 1}
     told = {"removed": False, "dead": [run], "ending": [], "going": 0, "total": total, "more": False}
     return SweepAnswer(**{**told, **more})  # type: ignore[arg-type]
 
@@ -166,13 +169,22 @@ class TestClean:
     def test_shows_what_it_would_remove_and_removes_nothing(self, lamella: Lamella, sweeper: Sweeper) -> None:
         for options in ((), ("--dry-run",)):
             shown = lamella("clean", *options).stdout.splitlines()
-            assert shown[0].split() == ["run", "status", "queues", "slots", "objects", "bytes", "uploads"]
+            assert shown[0].split() == [
+                "run",
+                "status",
+                "queues",
+                "slots",
+                "units",
+                "objects",
+                "bytes",
+                "uploads",
+            ]
             assert shown[1].split() == [
-                *("20261124-101010-abcdef", "ABORTED", "0", "8", "1,234", "5.0", "MB", "1"),
+                *("20261124-101010-abcdef", "ABORTED", "0", "8", "9", "1,234", "5.0", "MB", "1"),
             ]
             assert shown[3] == (
-                "of 1 dead runs: 0 queues, 8 leased slots, 1,234 objects (5.0 MB), 1 unfinished uploads; "
-                "'lamella clean --yes' removes them"
+                "of 1 dead runs: 0 queues, 8 slots and 9 units of concurrency leased, "
+                "1,234 objects (5.0 MB), 1 unfinished uploads; 'lamella clean --yes' removes them"
             )
         assert sweeper.asked == [{"remove": False}] * 2
 

@@ -72,11 +72,15 @@ def test_queues_of_other_stacks_are_none_of_ours() -> None:
 
 
 def test_totals() -> None:
-    some = Leftovers(queues=["q"], slots=2, objects=3, object_bytes=4, uploads=[("k", "u")])
+    some = Leftovers(
+        queues=["q"], slots=2, units=5, in_line=1, objects=3, object_bytes=4, uploads=[("k", "u")]
+    )
     assert totals([some, some, Leftovers()]) == {
         "runs": 3,
         "queues": 2,
         "slots": 4,
+        "units": 10,
+        "in_line": 2,
         "objects": 6,
         "object_bytes": 8,
         "uploads": 2,

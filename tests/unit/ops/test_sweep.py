@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from lamella.cost import cost, load_book
 from lamella.errors import CloudError
 from lamella.events import SweepAnswer, SweepEvent
 from lamella.layout import RunKeys
-from lamella.leases import SlotLeases
+from lamella.lease_table import Amount
+from lamella.leases import Leases, NotYet, Terms
 from lamella.runtime import Runtime
 from lamella.states import sweep as sweep_state
 from lamella.states.sweep import sweep
@@ -26,6 +28,7 @@ BUCKET = "models-and-runs"
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:lamella-inference"
 QUEUES = "https://sqs.us-east-1.amazonaws.com/123456789012/lamella-run-"
 TIMEOUT_S = 100
+ROOM = Amount(20, 8)
 MEMORY_MB = 512  # tests/workflows/test_template.py holds the template to it
 LATER_S = TIMEOUT_S + 61
 KEPT = ("plan.json", "summary.json", "predictions.csv", "abort", "errors/0.json")
@@ -54,7 +57,10 @@ class Stack:
         self.queue(name)
         self.runtime.s3.create_multipart_upload(Bucket=BUCKET, Key=f"runs/{name}/activations.safetensors")
         if slots:
-            self.leases.take(name, slots, 8, time.time() + 10_000)
+            self.lease(name, Amount(3, slots))
+
+    def lease(self, run: str, want: Amount, until_s: float = 10_000.0, wait_s: float = 0.0) -> None:
+        self.leases.take(run, want, Terms(ROOM, time.time() + until_s, wait_s))
 
     def queue(self, run: str | None) -> str:
         self._queues += 1
@@ -69,8 +75,8 @@ class Stack:
             return sweep(SweepEvent(remove=remove), self.runtime)
 
     @property
-    def leases(self) -> SlotLeases:
-        return SlotLeases(self.runtime.s3, BUCKET, time.time, time.sleep)
+    def leases(self) -> Leases:
+        return Leases(self.runtime.s3, BUCKET, time.time, time.sleep)
 
     def left(self) -> dict[str, Any]:
         uploads = self.runtime.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
@@ -78,7 +84,7 @@ class Stack:
             "keys": set(self.runtime.bucket.sizes("runs/")) | set(self.runtime.bucket.sizes("models/")),
             "queues": {url.rpartition("/")[2] for url in self.runtime.sqs.list_queues().get("QueueUrls", [])},
             "uploads": {upload["Key"] for upload in uploads},
-            "leased": {hold.run for hold in self.leases.holds().values()},
+            "leased": set(self.leases.runs()),
         }
 
 
@@ -122,7 +128,7 @@ def test_what_a_dead_run_left_is_removed_and_what_is_the_user_s_is_not(stack: St
         "leased": set(),
     }
     (told,) = answer.dead
-    assert (told.run, told.status, told.slots, told.queues) == ("dead", "ABORTED", 2, 1)
+    assert (told.run, told.status, told.slots, told.units, told.queues) == ("dead", "ABORTED", 2, 3, 1)
     assert (told.objects, told.object_bytes, told.uploads) == (2, 10, 1)
     assert (answer.removed, answer.ending, answer.going, answer.total["runs"]) == (True, [], 0, 1)
     again = stack.sweep()
@@ -164,10 +170,26 @@ def test_a_run_that_nobody_knows_is_dead_when_all_of_it_is_old(stack: Stack) -> 
 
 
 def test_a_lease_of_a_run_that_nobody_knows_ends_when_it_expires(stack: Stack) -> None:
-    stack.leases.take("nobody", 3, 8, time.time() + 500)
+    stack.lease("nobody", Amount(3, 3), 500)
     assert [run.run for run in stack.sweep(after_s=490).ending] == ["nobody"]
     (dead,) = stack.sweep(after_s=510).dead
-    assert (dead.slots, stack.left()["leased"]) == (3, set())
+    assert (dead.slots, dead.units, stack.left()["leased"]) == (3, 3, set())
+
+
+@pytest.mark.parametrize("want", [Amount(2), ROOM])
+def test_a_run_without_slots_and_one_in_line_are_found_by_their_lease(stack: Stack, want: Amount) -> None:
+    """One that talks to nobody holds no slot; one that was stopped while it waited holds nothing at all."""
+    stack.runtime.stepfunctions.start_execution(stateMachineArn=MACHINE, name="going")
+    stack.lease("going", Amount(1))
+    stack.runtime.stepfunctions.start_execution(stateMachineArn=MACHINE, name="dead")
+    with contextlib.suppress(NotYet):
+        stack.lease("dead", want, wait_s=600)
+    execution = f"{MACHINE.replace('stateMachine', 'execution')}:dead"
+    stack.runtime.stepfunctions.stop_execution(executionArn=execution)
+    answer = stack.sweep()
+    (dead,) = answer.dead
+    assert (dead.run, dead.units, dead.in_line) == ("dead", *((2, 0) if want != ROOM else (0, 1)))
+    assert stack.left()["leased"] == {"going"}
 
 
 def test_a_queue_without_a_name_of_a_run_is_of_nobody(stack: Stack) -> None:

@@ -20,7 +20,8 @@ from botocore.exceptions import ClientError
 from lamella.errors import CloudError
 from lamella.events import SweepAnswer, SweepEvent, SweptRun
 from lamella.layout import RUNS
-from lamella.leases import SlotLeases
+from lamella.lease_table import Table
+from lamella.leases import Leases
 from lamella.leftovers import (
     MARGIN_S,
     UNKNOWN,
@@ -54,7 +55,7 @@ def sweep(event: SweepEvent, runtime: Runtime) -> SweepAnswer:
     CloudError
         If S3 refuses to remove an object.
     LeaseError
-        As `lamella.leases.SlotLeases.release`.
+        As `lamella.leases.Leases.release`.
     """
     # What is left is listed before executions are asked for: whatever was seen had an execution by then.
     found = _leftovers(runtime)
@@ -109,11 +110,21 @@ def _leftovers(runtime: Runtime) -> dict[str, Leftovers]:
     for run, url, made_s in _queues(runtime):
         found[run].queues.append(url)
         found[run].touch(made_s)
-    for hold in _leases(runtime).holds().values():
-        found[hold.run].slots += 1
-        # Of a run that nobody knows, a lease ends when it expires.
-        found[hold.run].touch(hold.until_s - runtime.config.worker_timeout_s - MARGIN_S)
+    _find_leases(_leases(runtime).table(), found, runtime.config.worker_timeout_s + MARGIN_S)
     return dict(found)
+
+
+def _find_leases(table: Table, found: defaultdict[str, Leftovers], wait_s: float) -> None:
+    """What is leased, which ends when it expires, if nobody knows the run."""
+    for hold in table.slots.values():
+        found[hold.run].slots += 1
+        found[hold.run].touch(hold.until_s - wait_s)
+    for run, units in table.units.items():
+        found[run].units += units.count
+        found[run].touch(units.until_s - wait_s)
+    for place in table.line:
+        found[place.run].in_line += 1
+        found[place.run].touch(place.until_s - wait_s)
 
 
 def _queues(runtime: Runtime) -> Iterator[tuple[str, str, float]]:
@@ -160,7 +171,7 @@ def _remove(runtime: Runtime, run: str, left: Leftovers) -> None:
             runtime.sqs.delete_queue(QueueUrl=url)
         except runtime.sqs.exceptions.QueueDoesNotExist:
             continue
-    if left.slots:
+    if left.slots or left.units or left.in_line:
         _leases(runtime).release(run)
     for key, upload in left.uploads:
         try:
@@ -186,8 +197,8 @@ def _remove_objects(runtime: Runtime, prefix: str) -> None:
             )
 
 
-def _leases(runtime: Runtime) -> SlotLeases:
-    return SlotLeases(runtime.s3, runtime.config.bucket, time.time, time.sleep)
+def _leases(runtime: Runtime) -> Leases:
+    return Leases(runtime.s3, runtime.config.bucket, time.time, time.sleep)
 
 
 def _batched(items: Iterable[_Item], size: int) -> Iterator[Sequence[_Item]]:
