@@ -79,6 +79,15 @@ class TestSns(ChannelContract):
         assert counts["ApproximateNumberOfMessages"] == counts["ApproximateNumberOfMessagesNotVisible"] == "0"
         assert waited
 
+    def test_draining_a_queue_that_somebody_has_deleted_is_no_error(self, cloud: EmbeddedCloud) -> None:
+        sqs = cloud.client("sqs")
+        gone, there = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("gone", "there"))
+        sqs.send_message(QueueUrl=there, MessageBody="x")
+        sqs.delete_queue(QueueUrl=gone)
+        drain(sqs, [gone, there], time.monotonic, time.sleep)
+        counts = sqs.get_queue_attributes(QueueUrl=there, AttributeNames=["All"])["Attributes"]
+        assert counts["ApproximateNumberOfMessages"] == "0"
+
 
 class Recording:
     """An SNS client that takes everything, and keeps count."""

@@ -27,7 +27,7 @@ def test_a_stack_that_is_deleted_while_it_runs_leaves_nothing(
 ) -> None:
     with stack_of(cloud, "doomed") as stack:
         run = begin(stack, long_model, batch, workers=WORKERS, strategy="rows")
-        cloud.client("sqs").create_queue(QueueName="doomed-run-0123abcd-0")
+        cloud.client("sqs").create_queue(QueueName="doomed-run-0123456789abcdef-1-0")
         cloud.client("s3").create_multipart_upload(Bucket=stack.bucket, Key="models/half")
         wait_for_workers(run, WORKERS)
         delete(cloud.endpoint_url, "doomed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,15 @@ import pytest
 from lamella import client, held
 from lamella.channels.wire import DATA, SLOT
 from lamella.client import Stack
-from lamella.events import CollectEvent, FinishEvent, LookEvent, PlanEvent, UploadEvent, WorkerEvent
+from lamella.events import (
+    CollectEvent,
+    FinishEvent,
+    LookEvent,
+    PlanEvent,
+    SweepEvent,
+    UploadEvent,
+    WorkerEvent,
+)
 from lamella.layout import RunKeys
 from lamella.runtime import Runtime
 from lamella.slots import slot_name
@@ -28,6 +37,7 @@ from lamella.states.collect import collect_run
 from lamella.states.finish import finish_run
 from lamella.states.intake import take_in
 from lamella.states.plan import plan_run
+from lamella.states.sweep import sweep
 from lamella.states.worker import run_worker
 from lamella.storage import Bucket
 from lamella.uploads import Upload
@@ -41,7 +51,7 @@ from workflows.state_machine.inference import LABEL
 
 WORKERS = 2
 STATES = ("Plan", "WorkerSmall", "Collect", "Finish")
-FUNCTIONS = (*STATES, "Intake", "Cleanup")
+FUNCTIONS = (*STATES, "Intake", "Sweep", "Cleanup")
 # Operations whose action has another name (Service Authorization Reference).
 ACTIONS = {
     "HeadObject": "GetObject",
@@ -291,6 +301,22 @@ def roles(
         files.write(RunKeys(large).error(0), json.dumps({"error": error, "execution": own}).encode())
         assert "worker 0 failed: WorkerError: had begun before" in gang.finish(large, "FAILED")["cause"]
 
+        # What a run left whose execution nobody knows, long after it.
+        dead = client.new_run_id()
+        gang.plan(dead, model, brought, "sqs")
+        leasing = client.new_run_id()
+        gang.plan(leasing, model, brought, "sns")
+        bucket = gang.runtime("Collect").bucket
+        for key in (RunKeys(dead).activations, RunKeys(dead).part(0)):
+            bucket.client.create_multipart_upload(Bucket=bucket.bucket, Key=key)
+        sweeper = Gang(cloud, stack, patch, ("Sweep",))
+        now_s = time.time() + 10_000
+        with patch.context() as scoped:
+            scoped.setattr("lamella.states.sweep.time.time", lambda: now_s)
+            swept = sweep(SweepEvent(remove=True), sweeper.runtime("Sweep"))
+        found = {run.run: run for run in swept.dead}
+        assert (found[dead].queues, found[dead].uploads, found[leasing].slots) == (WORKERS, 2, WORKERS)
+
         intake = Gang(cloud, everything_on, patch, ("Intake",))
         with without_upload_rule(cloud, everything_on):
             for name in ("looked-for.npy", "uploaded.npy"):
@@ -298,7 +324,7 @@ def roles(
         take_in(LookEvent(prefix="inputs/permissions/"), intake.runtime("Intake"))
         upload = UploadEvent(bucket=everything_on.bucket, key="inputs/permissions/uploaded.npy")
         take_in(upload, intake.runtime("Intake"))
-    return gang.roles | intake.roles | {"Cleanup": cleaned(cloud, folder / "long", path)}
+    return gang.roles | intake.roles | sweeper.roles | {"Cleanup": cleaned(cloud, folder / "long", path)}
 
 
 def break_off(bucket: Bucket, path: str) -> None:
@@ -314,7 +340,7 @@ def cleaned(cloud: EmbeddedCloud, model: Path, samples: Path) -> Role:
         for name, value in cloud.environment().items():
             patch.setenv(name, value)
         runtime, role = deployed_runtime(cloud, function, patch)
-        cloud.client("sqs").create_queue(QueueName="cleaned-run-0123abcd-0")
+        cloud.client("sqs").create_queue(QueueName="cleaned-run-0123456789abcdef-1-0")
         cloud.client("s3").create_multipart_upload(Bucket=stack.bucket, Key="models/half")
         run = begin(stack, model, samples)
         stack.files().write(RunKeys(run.run_id).error(0), b"{}")

@@ -288,7 +288,7 @@ def schedule(deployed: Deployed) -> dict[str, Any]:
     found = deployed.client("scheduler").get_schedule(Name=f"{deployed.name}-intake")
     target = found["Target"]
     return {
-        "Name": found["Name"] == f"{deployed.name}-intake",
+        "Name": found["Name"] == f"{deployed.name}-intake" and sweep_timer(deployed),
         "Description": "Intake" in found["Description"],
         "FlexibleTimeWindow": found["FlexibleTimeWindow"] == {"Mode": "OFF"},
         "ScheduleExpression": found["ScheduleExpression"] == "rate(1 day)",
@@ -298,6 +298,15 @@ def schedule(deployed: Deployed) -> dict[str, Any]:
         and target["RoleArn"].endswith(deployed.ids["ScheduleRole"])
         and target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 20},
     }
+
+
+def sweep_timer(deployed: Deployed) -> bool:
+    found = deployed.client("scheduler").get_schedule(Name=f"{deployed.name}-sweep")
+    return (
+        found["ScheduleExpression"] == "rate(1 day)"
+        and found["Target"]["Arn"].endswith(f":{deployed.name}-Sweep")
+        and json.loads(found["Target"]["Input"]) == {"remove": True}
+    )
 
 
 def invoke_config(deployed: Deployed) -> dict[str, Any]:

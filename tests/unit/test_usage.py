@@ -101,9 +101,9 @@ def test_an_invocation(duration_s: float, init_s: float, memory_mb: int, gb_seco
 @pytest.mark.parametrize("looks", [0, 2])
 @pytest.mark.parametrize("workers", [1, 8, 40, 41, 1000])
 def test_transitions_are_the_states_that_a_good_run_enters(workers: int, looks: int) -> None:
-    assert step_functions_usage(workers, looks=looks).count("stepfunctions.transition").billed == states_entered(
-        json.loads(MACHINE.read_text()), workers, looks
-    )
+    assert step_functions_usage(workers, looks=looks).count(
+        "stepfunctions.transition"
+    ).billed == states_entered(json.loads(MACHINE.read_text()), workers, looks)
 
 
 def states_entered(machine: dict[str, Any], workers: int, looks: int = 0) -> int:

@@ -11,6 +11,7 @@ from workflows.lint_template import transformed
 
 # What starts a run or a function by itself.
 STARTERS = {"AWS::Events::Rule", "AWS::Lambda::Permission", "AWS::Scheduler::Schedule"}
+STARTED_BY_ITSELF = {"IntakeFunction", "SweepFunction"}
 # Only looks on, or tells.
 WATCHERS = {
     "AWS::CloudWatch::Alarm",
@@ -72,8 +73,8 @@ def test_whatever_starts_something_is_deleted_before_cleanup(resources: dict[str
         name for name, resource in resources.items() if resource["Type"] in STARTERS and name not in TELLERS
     }
 
-    assert {"StoppedRule", "Schedule", "UploadRule"} <= starters
-    starters.add("IntakeFunction")
+    assert {"StoppedRule", "Schedule", "SweepTimer", "UploadRule"} <= starters
+    starters |= STARTED_BY_ITSELF
     assert [name for name in starters if "Cleanup" not in needs(resources, name)] == []
 
 
@@ -82,6 +83,10 @@ def test_whatever_a_run_needs_is_deleted_after_cleanup(resources: dict[str, dict
     before = {name for name in resources if name != "Cleanup"} - after
 
     assert {"Bucket", "StateMachine", "SlotQueue00", "SlotQueue17", "CleanupRole", "CleanupLogGroup"} <= after
-    of_intake = {name for name in before if "IntakeFunction" in needs(resources, name)} | {"IntakeFunction"}
-    of_intake |= needs(resources, "IntakeFunction") & before
-    assert {resources[name]["Type"] for name in before - of_intake} <= STARTERS | WATCHERS | POLICIES
+    of_these = set(STARTED_BY_ITSELF)
+    for function in STARTED_BY_ITSELF:
+        of_these |= {name for name in before if function in needs(resources, name)}
+        of_these |= needs(resources, function) & before
+    roles = {"SweepScheduleRole", "ScheduleRole"}
+    assert roles <= of_these
+    assert {resources[name]["Type"] for name in before - of_these} <= STARTERS | WATCHERS | POLICIES

@@ -203,6 +203,26 @@ ALLOWED = {
         Grant(("states:ListExecutions",), (MACHINE,), "how many runs are under way"),
         Grant(("sns:Publish",), (NOTIFICATIONS,), "Lambda tells there of a start that failed for good"),
     ),
+    "SweepRole": (
+        *IN_VPC,
+        *runs_as_lambda("Sweep"),
+        Grant(("states:DescribeExecution",), (EXECUTIONS,), "is a run over that has left something?"),
+        Grant(("s3:ListBucket", "s3:ListBucketMultipartUploads"), (BUCKET,), "what runs have left"),
+        Grant(("s3:DeleteObject",), (f"{BUCKET}/runs/*/work/*",), "removes what only workers needed"),
+        Grant(
+            ("s3:AbortMultipartUpload",),
+            (f"{BUCKET}/runs/*",),
+            "removes what a state that died had begun to upload, activations too",
+        ),
+        Grant(("s3:GetObject", "s3:PutObject"), (f"{BUCKET}/leases/*",), "gives dead runs' slots back"),
+        Grant(("sqs:ListQueues",), ("*",), "which queues runs have left"),
+        Grant(
+            ("sqs:ListQueueTags", "sqs:GetQueueAttributes", "sqs:DeleteQueue"),
+            (RUN_QUEUES,),
+            "whose they are, how old, and removes them",
+        ),
+    ),
+    "SweepScheduleRole": (Grant(("lambda:InvokeFunction",), ("${SweepFunction.Arn}",), "what it is for"),),
     "ScheduleRole": (Grant(("lambda:InvokeFunction",), ("${IntakeFunction.Arn}",), "what it is for"),),
     "StateMachineRole": (
         Grant(
@@ -280,6 +300,8 @@ TRUSTED = {
     "CleanupRole": "lambda.amazonaws.com",
     "IntakeRole": "lambda.amazonaws.com",
     "ScheduleRole": "scheduler.amazonaws.com",
+    "SweepRole": "lambda.amazonaws.com",
+    "SweepScheduleRole": "scheduler.amazonaws.com",
     "StateMachineRole": "states.amazonaws.com",
 }
 

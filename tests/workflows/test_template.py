@@ -12,7 +12,7 @@ import pytest
 from lamella.collect_memory import COLLECT_MEMORY_MB
 from lamella.config import Config
 from lamella.errors import RunError
-from lamella.events import LookEvent, UploadEvent, parse_intake_event
+from lamella.events import LookEvent, SweepEvent, UploadEvent, parse_intake_event
 from lamella.layout import INPUTS
 from lamella.slots import slot_name, slots_of
 from workflows.embedded_cloud.template_rules import broken_rules
@@ -20,7 +20,7 @@ from workflows.lint_template import EVERYTHING_ON, findings, transformed
 
 ROOT = Path(__file__).resolve().parents[2]
 STATES = ("Plan", "WorkerSmall", "WorkerMedium", "WorkerLarge", "Collect", "Finish")
-FUNCTIONS = (*STATES, "Cleanup", "Intake")
+FUNCTIONS = (*STATES, "Cleanup", "Intake", "Sweep")
 PREFIX = {"Fn::If": ["HasNamePrefix", {"Ref": "NamePrefix"}, {"Ref": "AWS::StackName"}]}
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
@@ -58,6 +58,8 @@ CONDITIONAL = {
     "RunsDashboard": "HasDashboard",
     "Schedule": "StartsOnSchedule",
     "ScheduleRole": "StartsOnSchedule",
+    "SweepScheduleRole": "Sweeps",
+    "SweepTimer": "Sweeps",
     "UploadRule": "StartsOnUpload",
     "UploadRulePermission": "StartsOnUpload",
 }
@@ -125,8 +127,9 @@ def test_every_state_has_a_role_of_its_own(resources: dict[str, dict[str, Any]])
         "FinishFunction": "FinishRole",
         "CleanupFunction": "CleanupRole",
         "IntakeFunction": "IntakeRole",
+        "SweepFunction": "SweepRole",
     }
-    others = {"StateMachineRole", "ScheduleRole"}
+    others = {"StateMachineRole", "ScheduleRole", "SweepScheduleRole"}
     assert set(of_type(resources, "AWS::IAM::Role")) == {*roles.values(), *others}
 
 
@@ -374,6 +377,7 @@ def test_what_does_not_go_together_is_refused(
             ["", "rate(1 day)", "cron(0 6 * * ? *)", "at(2027-01-01T06:00:00)"],
             ["daily", "0 6 * * *"],
         ),
+        ("SweepSchedule", ["rate(1 day)", "cron(0 6 * * ? *)", ""], ["daily", "at(2027-01-01T06:00:00)"]),
         ("ScheduleTimezone", ["UTC", "Europe/Berlin", "Etc/GMT+3"], ["", "my time"]),
         (
             "SchedulePrefix",
@@ -419,6 +423,17 @@ def test_the_schedule_s_event_is_one_that_intake_takes(resources: dict[str, dict
 
     assert parse_intake_event(json.loads(given)) == LookEvent(prefix="inputs/day/")
     assert target["Arn"] == {"Fn::GetAtt": ["IntakeFunction", "Arn"]}
+
+
+def test_the_sweep_s_timer_sends_what_sweep_takes_and_has_it_remove(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    target = resources["SweepTimer"]["Properties"]["Target"]
+
+    assert SweepEvent.model_validate(json.loads(target["Input"])) == SweepEvent(remove=True)
+    assert target["Arn"] == {"Fn::GetAtt": ["SweepFunction", "Arn"]}
+    assert resources["SweepTimer"]["Properties"]["ScheduleExpression"] == {"Ref": "SweepSchedule"}
+    assert resources["SweepFunction"]["Properties"]["MemorySize"] == 512
 
 
 def test_nothing_of_lamella_may_write_below_inputs(resources: dict[str, dict[str, Any]]) -> None:

@@ -35,7 +35,7 @@ def runs(
     json: JsonOption = False,
 ) -> None:
     """List a stack's latest runs, whoever started them."""
-    found = recent_runs(_reached(stack), limit)
+    found = recent_runs(reached(stack), limit)
     Output(json).result({"runs": [asdict(run) for run in found]}, tables.runs_lines(found))
 
 
@@ -48,13 +48,20 @@ def fetch(
     """Wait for a run to end, whoever started it, and download its predictions."""
     shown = Output(json)
     check_destination(output)
-    handle = find_run(_reached(stack), run)
+    handle = find_run(reached(stack), run)
     watch_run(handle, shown, local=stack is None)
     answer = answer_of(handle, output)
     shown.result(answer, tables.run_table(answer), *answer["outputs"])
 
 
-def _reached(stack: str | None) -> Stack:
+def reached(stack: str | None) -> Stack:
+    """The deployed stack of that name, or that of an open 'lamella local'.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     if stack is not None:
         return Stack.find(stack, Clients.connect())
     found = find_open(CHECKOUT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -91,8 +91,12 @@ def runs_lines(runs: Sequence[PastRun]) -> str:
         workers = f"{run.workers}" if run.workers is not None else ""
         cost = usd(run.cost_usd) if run.cost_usd is not None else ""
         rows.append((run.run_id, run.status, started, seconds, run.strategy or "", workers, cost))
+    return lines(rows, to_the_right={3, 5, 6})
+
+
+def lines(rows: Sequence[Sequence[str]], to_the_right: Container[int] = ()) -> str:
+    """Rows of cells, one a line, in columns as wide as they need."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    to_the_right = {3, 5, 6}
     return "\n".join(
         "  ".join(
             text.rjust(width) if k in to_the_right else text.ljust(width)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from boto3.exceptions import Boto3Error
+from botocore.config import Config as ClientConfig
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -35,11 +36,14 @@ from lamella.verify import verify_files
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_stepfunctions import SFNClient
 
 _NOT_SET_UP = (NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound)
+# A function is waited for as long as it may run, and asked only once.
+_CALLING = ClientConfig(read_timeout=910, retries={"total_max_attempts": 1})
 _FRESH_S = 12 * 3600
 _INPUT_ERRORS = {"InputError", "ModelError", "BatchError", "PlanError"}
 
@@ -66,6 +70,7 @@ class Clients:
     """The boto3 clients that a caller needs."""
 
     cloudformation: CloudFormationClient
+    lambda_: LambdaClient
     logs: CloudWatchLogsClient
     s3: S3Client
     stepfunctions: SFNClient
@@ -97,6 +102,7 @@ class Clients:
                 )
             return cls(
                 cloudformation=session.client("cloudformation", endpoint_url=endpoint),
+                lambda_=session.client("lambda", endpoint_url=endpoint, config=_CALLING),
                 logs=session.client("logs", endpoint_url=endpoint),
                 s3=session.client("s3", endpoint_url=endpoint),
                 stepfunctions=session.client("stepfunctions", endpoint_url=endpoint),
@@ -113,6 +119,8 @@ class Stack:
         Where the workers log, for progress; may be empty.
     slots
         How many workers the channel sns serves at once; None if the stack does not say.
+    sweep_function
+        What removes what dead runs left; None if the stack has none.
     """
 
     name: str
@@ -121,6 +129,7 @@ class Stack:
     worker_log_groups: tuple[str, ...]
     clients: Clients
     slots: int | None = None
+    sweep_function: str | None = None
 
     @classmethod
     def find(cls, name: str, clients: Clients) -> Stack:
@@ -172,6 +181,7 @@ class Stack:
             tuple(groups),
             clients,
             slots_of(outputs["GroupsOfSlots"]) if "GroupsOfSlots" in outputs else None,
+            outputs.get("SweepFunctionName"),
         )
 
     def files(self, prefix: str = "") -> Bucket:

@@ -176,6 +176,64 @@ class IntakeAnswer(_Event):
     waiting: int
 
 
+class SweepEvent(_Event):
+    """Input of Sweep: whether to remove what dead runs left, or only to say what there is."""
+
+    remove: bool
+
+
+class SweptRun(_Event):
+    """What one run has left.
+
+    Attributes
+    ----------
+    status
+        Of its execution; UNKNOWN where there is none.
+    safe_from_s
+        Unix time from which on nobody can still use it.
+    slots, units, in_line, queues, objects, object_bytes, uploads
+        How many: leased slots and units of concurrency, places in line for those, and so on; uploads are
+        those that were not finished.
+    """
+
+    run: str
+    status: str
+    safe_from_s: float
+    slots: int
+    units: int
+    in_line: int
+    queues: int
+    objects: int
+    object_bytes: int
+    uploads: int
+
+
+class SweepAnswer(_Event):
+    """What Sweep found.
+
+    Attributes
+    ----------
+    removed
+        Whether what the dead runs had left was removed.
+    dead, ending
+        Runs that left something: those that are dead, and those whose workers may not have left yet, of
+        which nothing is removed.
+    going
+        How many are under way.
+    total
+        Of the dead runs.
+    more
+        Whether there are more runs than one sweep looks at.
+    """
+
+    removed: bool
+    dead: list[SweptRun]
+    ending: list[SweptRun]
+    going: int
+    total: dict[str, int]
+    more: bool
+
+
 class StateError(_Event):
     """An error as a Catch passes it on."""
 

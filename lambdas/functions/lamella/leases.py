@@ -135,6 +135,10 @@ class Leases:
         held = table.units.get(run)
         return Granted(table.slots_of(run), held.waited_s, held.looks) if held else None
 
+    def table(self) -> Table:
+        """All that is held and waited for, what has expired too."""
+        return self._read()[0]
+
     def held(self, run: str) -> tuple[int, ...]:
         """The slots of a run."""
         table, _ = self._read()

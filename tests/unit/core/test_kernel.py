@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lamella.activations import Activations
-from lamella.errors import NonFiniteActivation
+from lamella.errors import NonFiniteActivation, RunAborted
 from lamella.kernel import LayerWeights, Processor, forward, threads_for, waves
 from lamella.kernel.blocks import GROUP, even_widths
 from lamella.kernel.choice import available, choose_kernel
@@ -204,6 +204,23 @@ class TestNonFinite:
             pytest.raises(NonFiniteActivation, match="layer 5 "),
         ):
             run([layer_of(weight, 5)], np.ones((8, 4), np.float32), processor)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_that_is_over_ends_within_a_layer(threads: int) -> None:
+    """And not after it: a layer of a large batch takes minutes."""
+    layer, x = layer_of(np.eye(8, dtype=np.float32)), np.ones((8, 4096), np.float32)
+    calls: list[int] = []
+
+    def check() -> None:
+        calls.append(len(calls))
+        if len(calls) >= 4:
+            raise RunAborted("over")
+
+    with Processor(threads, check=check) as processor, pytest.raises(RunAborted):
+        run([layer], x, processor)
+    # There are 16 blocks of samples; several threads may each have begun one more.
+    assert len(calls) == 4 or threads > 1
 
 
 def test_blocks_are_as_wide_as_the_cache_holds() -> None:

@@ -128,11 +128,14 @@ def test_workers_are_waited_for(runtime: Runtime, monkeypatch: pytest.MonkeyPatc
 
 
 def test_only_queues_of_runs_are_removed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("lamella-run-abc-0", "lamella-run-abc-1", "lamella-slot-0", "other-run-0"):
+    of_runs = [f"lamella-run-0123456789abcdef-{attempt}-0" for attempt in (1, 2)]
+    # The last is a slot of a stack whose name is "lamella-run".
+    others = {"lamella-slot-0", "other-run-0123456789abcdef-1-0", "lamella-run-slot-0-0"}
+    for name in (*of_runs, *others):
         runtime.sqs.create_queue(QueueName=name)
     Stack(runtime, monkeypatch).delete()
     left = {url.rpartition("/")[2] for url in runtime.sqs.list_queues()["QueueUrls"]}
-    assert left == {"lamella-slot-0", "other-run-0"}
+    assert left == others
 
 
 def test_a_machine_and_a_bucket_that_are_gone_are_no_error(

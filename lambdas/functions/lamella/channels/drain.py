@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -30,7 +31,8 @@ def drain(
     """Delete every message, also those that a dead worker had received: they come again.
 
     PurgeQueue would do it in one call, but it goes on deleting for up to 60 s, also what the next run sends.
-    The wait is bounded: a later run drops what is left as another's.
+    The wait is bounded: a later run drops what is left as another's. A queue that somebody has deleted is
+    empty: the run that it was taken from has failed for want of it, and has to end all the same.
 
     Parameters
     ----------
@@ -40,6 +42,10 @@ def drain(
     until_s = clock() + patience_s
 
     def empty(url: str) -> None:
+        with contextlib.suppress(sqs.exceptions.QueueDoesNotExist):
+            empty_one(url)
+
+    def empty_one(url: str) -> None:
         while clock() < until_s:
             answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=BATCH_ENTRIES, WaitTimeSeconds=0)
             messages = answer.get("Messages", [])

@@ -47,19 +47,34 @@ class Processor:
         By default the fastest that there is.
     caches
         By default this machine's.
+    check
+        Called before each item of shared work, by the thread that does it; what it raises ends the work.
+        A layer of a large batch may take minutes: this is how its end is not waited for.
     """
 
-    def __init__(self, threads: int = 1, kernel: Kernel | None = None, caches: Caches | None = None) -> None:
+    def __init__(
+        self,
+        threads: int = 1,
+        kernel: Kernel | None = None,
+        caches: Caches | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self.threads = threads
         self.kernel = kernel or choose_kernel()
         self.caches = caches or caches_here()
+        self._check = check
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="kernel") if threads > 1 else None
 
     def share(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """``[function(item) for item in items]``, by all threads."""
+
+        def checked(item: Item) -> Result:
+            self._check()
+            return function(item)
+
         if self._pool is None or len(items) < 2:
-            return [function(item) for item in items]
-        return list(self._pool.map(function, items))
+            return [checked(item) for item in items]
+        return list(self._pool.map(checked, items))
 
     def close(self) -> None:
         """End the threads."""

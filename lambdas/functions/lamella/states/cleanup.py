@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from lamella.emptying import empty
 from lamella.layout import RunKeys
 from lamella.leaving import end_workers
+from lamella.leftovers import run_queues
 from lamella.runtime import Runtime
 
 # How a stack's status begins that will be gone: an update, or its rollback, may delete this resource alone.
@@ -95,12 +96,18 @@ def stop_runs(runtime: Runtime, machine: str) -> list[str]:
 
 
 def remove_queues(runtime: Runtime, prefix: str) -> int:
-    """Delete the queues whose names begin with ``prefix``; how many there were."""
+    """Delete the queues that were made for runs; how many there were.
+
+    Parameters
+    ----------
+    prefix
+        What their names begin with.
+    """
     sqs = runtime.sqs
     pages = sqs.get_paginator("list_queues").paginate(
         QueueNamePrefix=prefix, PaginationConfig={"PageSize": 1000}
     )
-    urls = [url for page in pages for url in page.get("QueueUrls", [])]
+    urls = run_queues((url for page in pages for url in page.get("QueueUrls", [])), prefix)
     for url in urls:
         sqs.delete_queue(QueueUrl=url)
     return len(urls)

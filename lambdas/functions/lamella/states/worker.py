@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -161,7 +161,7 @@ class _Start:
             write_part(
                 bucket,
                 part,
-                encoded_blocks(output, share, workers),
+                _checked(encoded_blocks(output, share, workers), _check(watch, deadline)),
                 share,
                 workers,
                 report,
@@ -203,12 +203,9 @@ class _Start:
         parts = task.after(progress.steps).parts
         tiles = read_tiles(model, manifest)
 
-        def check() -> None:
-            watch.check()
-            deadline.check("time was up while weights were read: raise WorkerTimeout or ask for more workers")
-
+        check = _check(watch, deadline)
         weights = WeightStream(model, manifest, tiles, parts, room.window_bytes, runtime.blocks, check)
-        with weights, Processor(threads_for(runtime.memory_mb)) as processor:
+        with weights, Processor(threads_for(runtime.memory_mb), check=check) as processor:
             if mailbox and not progress.steps:
                 # What is read first is under way meanwhile.
                 meet(mailbox, assignment, deadline, bucket, keys, again=again)
@@ -228,6 +225,26 @@ class _Start:
         shown = observer.progress
         runtime.logger.info("ended", layer=shown.layer, layers=shown.layers, live=shown.live)
         return output, weights.use
+
+
+def _check(watch: AbortWatch, deadline: Deadline) -> Callable[[], None]:
+    """What ends a worker between two steps."""
+
+    def check() -> None:
+        watch.check()
+        deadline.check(
+            "time was up while weights were read, or a layer computed: raise WorkerTimeout or ask for more "
+            "workers"
+        )
+
+    return check
+
+
+def _checked(blocks: Iterable[bytes], check: Callable[[], None]) -> Iterator[bytes]:
+    """The same, as long as the run goes on."""
+    for block in blocks:
+        check()
+        yield block
 
 
 def _nothing() -> None:
