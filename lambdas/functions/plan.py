@@ -16,5 +16,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     request = PlanEvent.model_validate(event)
     runtime.begin(context, run=request.run)
     answer = plan_run(request, runtime).model_dump()
-    runtime.logger.info("planned", **answer)
+    if "wait_s" not in answer:
+        runtime.logger.info("planned", **answer)
     return answer

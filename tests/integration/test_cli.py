@@ -113,7 +113,7 @@ def test_run_in_a_cloud_of_its_own(
     answer = json.loads(done.stdout)
     assert (answer["status"], answer["strategy"], answer["channel"]) == ("SUCCEEDED", "rows", "sns")
     assert (answer["workers"], answer["samples"]) == (4, SAMPLES)
-    assert answer["seconds"].keys() == {"total", "prepare", "infer"}
+    assert answer["seconds"].keys() == {"total", "waited", "prepare", "infer"}
     assert {"lambda", "sns", "sqs", "s3", "stepfunctions", "total"} <= answer["cost_usd"].keys()
     assert {"calls", "billed", "bytes"} == answer["usage"]["sns.publish_batch"].keys()
     assert answer["outputs"] == [str(out / name) for name in ("predictions.csv", "activations.safetensors")]

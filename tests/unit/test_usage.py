@@ -98,20 +98,23 @@ def test_an_invocation(duration_s: float, init_s: float, memory_mb: int, gb_seco
 
 
 @pytest.mark.skipif(not MACHINE.exists(), reason="the state machine is not rendered")
+@pytest.mark.parametrize("looks", [0, 2])
 @pytest.mark.parametrize("workers", [1, 8, 40, 41, 1000])
-def test_transitions_are_the_states_that_a_good_run_enters(workers: int) -> None:
-    assert step_functions_usage(workers).count("stepfunctions.transition").billed == states_entered(
-        json.loads(MACHINE.read_text()), workers
+def test_transitions_are_the_states_that_a_good_run_enters(workers: int, looks: int) -> None:
+    assert step_functions_usage(workers, looks).count("stepfunctions.transition").billed == states_entered(
+        json.loads(MACHINE.read_text()), workers, looks
     )
 
 
-def states_entered(machine: dict[str, Any], workers: int) -> int:
+def states_entered(machine: dict[str, Any], workers: int, looks: int = 0) -> int:
     entered, name = 0, machine["StartAt"]
     while True:
         state = machine["States"][name]
         entered += 1
         if state["Type"] == "Choice":
-            name = state["Choices"][0]["Next"] if workers > 40 else state["Default"]
+            told = {"$.wait_s": looks > 0, "$.items": workers > 40}
+            name = next((c["Next"] for c in state["Choices"] if told[c["Variable"]]), state["Default"])
+            looks -= 1
             continue
         if state["Type"] == "Map":
             # Each execution that a Distributed Map starts counts one besides its states.

@@ -44,6 +44,29 @@ def test_each_function_is_told_what_its_event_says_and_nothing_else(machine: Mac
     assert events["finish SUCCEEDED"] == {"execution": arn, "run": done.run, "status": "SUCCEEDED"}
 
 
+def test_a_run_that_plan_has_wait_asks_again_until_it_has_its_turn(machine: Machine) -> None:
+    done = machine.run({"plan": {"answer": {"looks": 2}}})
+
+    assert done.status == "SUCCEEDED"
+    told_to_wait = ["Plan", "Launch", "WaitForTurn"]
+    assert done.states() == [*told_to_wait * 2, "Plan", "Launch", "Workers", "Collect", "Finish"]
+    first, *again = [call.event for call in done.called("plan")]
+    assert again == [first, first]
+    entered = [event for event in done.history if "stateEnteredEventDetails" in event]
+    waits = [number for number, event in enumerate(entered) if event["type"] == "WaitStateEntered"]
+    for number in waits:
+        waited = entered[number + 1]["timestamp"] - entered[number]["timestamp"]
+        assert 0.9 < waited.total_seconds() < 30
+
+
+def test_a_run_that_is_told_while_it_waits_that_it_can_t_have_its_turn_fails(machine: Machine) -> None:
+    done = machine.run({"plan": {"raise": ["LeaseError", "waited in vain"]}})
+
+    assert done.states() == ["Plan", "FinishFailed", "Failed"]
+    (finish,) = done.called("finish FAILED")
+    assert finish.event["error"]["Error"] == "LeaseError"
+
+
 def test_workers_run_the_function_that_plan_chose(machine: Machine) -> None:
     account = machine.outputs["TopicArn"].split(":")[4]
     large = f"arn:aws:lambda:us-east-1:{account}:function:{machine.outputs['Prefix']}-WorkerLarge"

@@ -17,6 +17,7 @@ from lamella.progress import WorkerProgress
 from workflows.cli.console import Output
 
 _BAR_CELLS = 32
+_TURN_S = 10.0  # after which it may well be others that a run waits for
 
 
 @dataclass
@@ -56,9 +57,14 @@ class RunProgress:
 
     def render(self) -> RenderableType:
         """What is shown now."""
-        head = Text(f"{self.title}  {time.monotonic() - self.started_s:5.1f} s", style="bold")
+        spent_s = time.monotonic() - self.started_s
+        head = Text(f"{self.title}  {spent_s:5.1f} s", style="bold")
         if not self.workers:
-            return Group(head, Text("planning and launching workers", style="dim"))
+            # Plan alone knows whether a run waits, and its log is followed by nobody here.
+            turn = (
+                ", or waiting for its turn while other runs hold what it needs" if spent_s > _TURN_S else ""
+            )
+            return Group(head, Text(f"planning and launching workers{turn}", style="dim"))
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("worker", justify="right")
         table.add_column("layer", justify="right")

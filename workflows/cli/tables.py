@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -52,12 +52,19 @@ def run_table(answer: Mapping[str, Any]) -> Table:
         ("plan", _plan(answer)),
         ("samples", f"{answer['samples']:,}"),
         ("categories", f"{answer['categories']:,} samples with an output that is not zero"),
-        ("seconds", ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())),
+        ("seconds", ", ".join(_seconds(seconds))),
         ("cost", f"{usd(cost['total'])}  ({_cost_parts(cost)})"),
     ]
     if answer.get("restarted"):
         rows.insert(4, ("restarted", f"{answer['restarted']} times, a worker that had died or failed went on"))
     return pairs(f"run {answer['run_id']}", rows)
+
+
+def _seconds(seconds: Mapping[str, float]) -> Iterator[str]:
+    """What a run took; that it waited for its turn is said only where it did."""
+    for name, value in seconds.items():
+        if value or name != "waited":
+            yield f"{name} {value:.2f}"
 
 
 def _plan(answer: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 # The SDK brings SageMaker's along, which warns of its age and logs to stdout when it is imported.
 with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from stepfunctions.steps import Catch, Chain, Choice, ChoiceRule, Fail, Graph, Map, Retry, Task
+    from stepfunctions.steps import Catch, Chain, Choice, ChoiceRule, Fail, Graph, Map, Retry, Task, Wait
     from stepfunctions.steps.states import State
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "JitteredRetry",
     "Json",
     "Task",
+    "Wait",
 ]
 
 Json = dict[str, Any]

@@ -3,10 +3,14 @@
 ::
 
     Plan ─→ Launch ─→ Workers or DistributedWorkers ─→ Collect ─→ Finish     the output is Finish's answer
-      │                          │                        │         │
+      │ ↖       ↓                │                        │         │
+      │  WaitForTurn             │                        │         │
       └──────────────────────────┴────────────────────────┴─────────┴─→ FinishFailed ─→ Failed
                                                                              │     with Finish's error, cause
                                                                              └─→ NotReleased   Finish failed
+
+Where other runs hold what this one needs, Plan puts it in line and answers when to ask again: WaitForTurn
+waits, and Plan is asked until the run has its turn, or has waited as long as it may.
 
 Both Maps have one iteration per worker: Worker, and if it fails RecordError, then WorkerFailed. A failing
 inline Map tells the states after it the error of one iteration, a Distributed Map only that there were some;
@@ -38,6 +42,7 @@ from workflows.state_machine.asl import (
     JitteredRetry,
     Json,
     Task,
+    Wait,
 )
 
 COMMENT = (
@@ -103,7 +108,9 @@ def inference() -> Json:
         label=LABEL,
         result_path=None,
     )
+    wait = Wait("WaitForTurn", seconds_path="$.wait_s")
     launch = Choice("Launch")
+    launch.add_choice(ChoiceRule.IsPresent("$.wait_s", True), wait)
     launch.add_choice(ChoiceRule.IsString("$.items", True), distributed)
     launch.default_choice(workers)
     plan = _invoke(
@@ -121,6 +128,7 @@ def inference() -> Json:
         # The error replaces the input, which may be no object for a ResultPath to point into.
         state.add_catch(Catch(error_equals=["States.ALL"], next_step=failure))
     Chain([plan, launch])
+    wait.next(plan)
     Chain([workers, collect, finish])
     distributed.next(collect)
     definition: Json = Graph(plan, comment=COMMENT).to_dict()

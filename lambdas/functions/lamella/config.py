@@ -32,6 +32,11 @@ class Config(BaseModel):
         How many workers a run may have.
     start_deadline_s
         How long a gang waits for the last of its workers to start.
+    keep_free
+        How many of the account's concurrent executions runs leave to others, and to the states beside the
+        workers.
+    lease_wait_s
+        How long a run waits for its turn while others hold what it needs; 0 not at all.
     data_buckets
         Further buckets that models and inputs may lie in, only to be read: the variable lists them.
     metrics
@@ -55,6 +60,8 @@ class Config(BaseModel):
     worker_timeout_s: int = Field(default=900, ge=1)
     max_workers: int = Field(default=MAX_WORKERS, ge=1, le=MAX_WORKERS)
     start_deadline_s: int = Field(default=120, ge=1)
+    keep_free: int = Field(default=2, ge=0)
+    lease_wait_s: int = Field(default=600, ge=0)
     data_buckets: tuple[str, ...] = ()
     metrics: bool = False
     state_machine_arn: str = ""

@@ -120,6 +120,19 @@ class PlanAnswer(_Event):
     items: str | None = None
 
 
+class WaitAnswer(_Event):
+    """What Plan answers for a run that has to wait for its turn.
+
+    Attributes
+    ----------
+    wait_s
+        When to call Plan again, seconds.
+    """
+
+    run: str
+    wait_s: int = Field(ge=1)
+
+
 class WorkerEvent(_Event):
     """Input of a worker."""
 

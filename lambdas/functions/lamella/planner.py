@@ -26,7 +26,7 @@ class Capacity:
     slots
         Deployed slots of the channel sns.
     concurrency
-        Lambda executions that may run at the same time in the account.
+        Workers that may run at the same time: the account's Lambda executions, less what is kept free.
     memory_sizes_mb
         Of the deployed worker functions, ascending.
     max_workers
@@ -63,8 +63,8 @@ def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capa
         )
     if workers > capacity.concurrency:
         raise PlanError(
-            f"{workers} workers can't run at once: the account runs {capacity.concurrency} executions: "
-            "ask for fewer, or have the quota raised"
+            f"{workers} workers can't run at once: the account runs {capacity.concurrency} beside what it "
+            "keeps free (parameter KeepFree): ask for fewer, or have the quota raised"
         )
     channel = _channel(request, workers, capacity) if strategy in TALKS else "none"
     sizes = list(capacity.memory_sizes_mb)

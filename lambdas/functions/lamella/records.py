@@ -69,6 +69,8 @@ class PlanRecord:
         Whether the input named its samples.
     checkpoints
         What they cost at most; None where workers leave none.
+    waited_s, looks
+        How long the run had waited for its turn, before ``started_s``, and how often it had been told to.
     """
 
     run: str
@@ -85,6 +87,8 @@ class PlanRecord:
     dealt: bool = False
     ids: bool = False
     checkpoints: CheckpointCost | None = None
+    waited_s: float = 0.0
+    looks: int = 0
 
     def senders(self, place: Place) -> list[int]:
         """Workers that may send there: those with the samples of its micro-batch."""

@@ -1,9 +1,13 @@
-"""What the workers of a run talk through: had by Plan, given back by Finish, by channel.
+"""What a run needs to have for itself: had by Plan, given back by Finish.
+
+Every run leases a unit of concurrency for each of its workers, so that gangs that can't all run at once wait
+for each other in line, instead of each with half of its workers. What they talk through is, by channel:
 
 ========  =========================================  ==================================================
 channel   had                                        given back
 ========  =========================================  ==================================================
-``sns``   slots leased, each a deployed queue        drained where the run failed, and released
+``sns``   slots, leased together with the units:     drained where the run failed, and released
+          each a deployed queue
 ``sqs``   a queue made for each worker               deleted
 ``s3``    a prefix                                   the objects below it deleted
 ========  =========================================  ==================================================
@@ -27,7 +31,8 @@ from lamella.channels.drain import drain
 from lamella.channels.object_format import object_path
 from lamella.errors import CloudError, RunAborted
 from lamella.layout import RunKeys
-from lamella.leases import SlotLeases
+from lamella.lease_table import Amount, Granted
+from lamella.leases import Leases, NotYet, Terms
 from lamella.mailbox import COMING, GOING
 from lamella.plan import Address, Plan, S3Address, SnsAddress, SqsAddress
 from lamella.records import PlanRecord
@@ -36,6 +41,7 @@ from lamella.runtime import Runtime
 if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
+START_ALLOWANCE_S = 60  # between the plan and the last worker's start
 _AT_ONCE = 16
 REPEATED_S = 2.0  # for what was sent again and is on its way; what is later, the next run drops
 # As a slot's queue in template.yaml; visibility is set by whoever receives.
@@ -46,32 +52,77 @@ _QUEUE_ATTRIBUTES: Mapping[QueueAttributeNameType, str] = {
 }
 
 
-def reserve(runtime: Runtime, keys: RunKeys, plan: Plan, deadline_s: float) -> Address | None:
-    """Take what the workers of a run need; again for the same run gives the same.
+def room(runtime: Runtime) -> Amount:
+    """What there is to lease: the account's concurrency less what is kept free for others, and the slots."""
+    limits = runtime.lambda_.get_account_settings()["AccountLimit"]
+    # What is reserved for single functions is not for others; none of Lamella's has any.
+    shared = limits.get("UnreservedConcurrentExecutions", limits["ConcurrentExecutions"])
+    return Amount(max(shared - runtime.config.keep_free, 1), runtime.config.slots)
+
+
+def turn(runtime: Runtime, keys: RunKeys, have: Amount, started_s: float) -> Granted | None:
+    """What a run got that has had its turn by now, perhaps before; None for one that is not in line.
 
     Raises
     ------
+    NotYet, LeaseError, RunAborted
+        As `reserve`.
+    """
+    until_s = run_deadline_s(runtime, started_s) + runtime.config.worker_timeout_s
+    try:
+        granted = _leases(runtime).turn(keys.run, Terms(have, until_s, runtime.config.lease_wait_s))
+    except NotYet:
+        _check_not_stopped(runtime, keys)
+        raise
+    if granted:
+        _check_not_stopped(runtime, keys)
+    return granted
+
+
+def run_deadline_s(runtime: Runtime, started_s: float) -> float:
+    """Unix time at which a run gives up whose Plan began then."""
+    return started_s + runtime.config.worker_timeout_s + START_ALLOWANCE_S
+
+
+def reserve(
+    runtime: Runtime, keys: RunKeys, plan: Plan, deadline_s: float, have: Amount | None = None
+) -> Address | None:
+    """Take what the workers of a run need; again for the same run gives the same.
+
+    Parameters
+    ----------
+    have
+        What there is to lease (`room`), where that is known.
+
+    Raises
+    ------
+    NotYet
+        If others hold what it needs: the run is in line then, and has to ask again.
     LeaseError
-        If too few slots are free.
+        If it waited for that as long as it may.
     CloudError
         If a queue can't be made.
     RunAborted
         If the run was stopped meanwhile; nothing is held then.
     """
-    address: Address
+    config = runtime.config
+    want = Amount(plan.workers, plan.workers if plan.channel == "sns" else 0)
+    # A worker that starts at the deadline's last moment may run for its function's whole time.
+    terms = Terms(have or room(runtime), deadline_s + config.worker_timeout_s, config.lease_wait_s)
+    try:
+        slots = _leases(runtime).take(keys.run, want, terms).slots
+    except NotYet:
+        _check_not_stopped(runtime, keys)
+        raise
+    address: Address | None = None
     match plan.channel:
         case "sns":
-            address = _lease(runtime, keys.run, plan.workers, deadline_s)
+            address = SnsAddress(config.topic_arn, slots, tuple(config.slot_queue(slot) for slot in slots))
         case "sqs":
             address = _make_queues(runtime, keys, plan.workers)
         case "s3":
-            return S3Address(keys.halo)
-        case _:
-            return None
-    # Finish writes the mark and then looks what is held: whichever of the two comes later sees the other.
-    if runtime.bucket.exists(keys.abort):
-        release(runtime, keys, None)
-        raise RunAborted(f"run {keys.run} was stopped while it was being planned")
+            address = S3Address(keys.halo)
+    _check_not_stopped(runtime, keys)
     return address
 
 
@@ -86,8 +137,7 @@ def release(runtime: Runtime, keys: RunKeys, record: PlanRecord | None, *, objec
         Whether letters may have gone by objects.
     """
     channel = record.plan.channel if record else None
-    if channel in {"sns", None}:
-        _leases(runtime).release(keys.run)
+    _leases(runtime).release(keys.run)
     if channel in {"sqs", None}:
         _delete_queues(runtime, keys)
     if record and channel != "none" and (objects_left or channel == "s3"):
@@ -110,7 +160,7 @@ def release_after_failure(
     Parameters
     ----------
     staying
-        Whether some workers are not seen to have left: their slots are kept from others until their
+        Whether some workers are not seen to have left: what they hold is kept from others until their
         functions' time is over, and S3's lifecycle removes what they write.
     """
     leases = _leases(runtime)
@@ -124,16 +174,15 @@ def release_after_failure(
         release(runtime, keys, record)
 
 
-def _leases(runtime: Runtime) -> SlotLeases:
-    return SlotLeases(runtime.s3, runtime.config.bucket, time.time, time.sleep)
+def _leases(runtime: Runtime) -> Leases:
+    return Leases(runtime.s3, runtime.config.bucket, time.time, time.sleep)
 
 
-def _lease(runtime: Runtime, run: str, workers: int, deadline_s: float) -> SnsAddress:
-    config = runtime.config
-    # A worker that starts at the deadline's last moment may run for its function's whole time.
-    until_s = deadline_s + config.worker_timeout_s
-    slots = _leases(runtime).take(run, workers, config.slots, until_s)
-    return SnsAddress(config.topic_arn, slots, tuple(config.slot_queue(slot) for slot in slots))
+def _check_not_stopped(runtime: Runtime, keys: RunKeys) -> None:
+    """Finish writes the mark and then looks what is held: whichever of the two comes later sees the other."""
+    if runtime.bucket.exists(keys.abort):
+        release(runtime, keys, None)
+        raise RunAborted(f"run {keys.run} was stopped while it was being planned")
 
 
 def _make_queues(runtime: Runtime, keys: RunKeys, workers: int) -> SqsAddress:

@@ -14,7 +14,10 @@ from lamella.usage import Usage
 def summarize(
     record: PlanRecord, found: Collected, bucket: str, keys: RunKeys, usage: Usage, now_s: float
 ) -> dict[str, Any]:
-    """Of a run that succeeded; ``prepare`` ends when the last worker has joined, ``infer`` when it ends."""
+    """Of a run that succeeded; ``prepare`` ends when the last worker has joined, ``infer`` when it ends.
+
+    ``total`` includes what it had waited for its turn (``waited``), which came before ``prepare``.
+    """
     joined_s = max(worker.joined_s for worker in found.workers)
     ended_s = max(worker.ended_s for worker in found.workers)
     wanted = bool(record.request.get("activations"))
@@ -30,7 +33,10 @@ def summarize(
         "memory_mb": record.plan.memory_mb,
         "samples": record.plan.samples,
         "seconds": _rounded(
-            total=now_s - record.started_s, prepare=joined_s - record.started_s, infer=ended_s - joined_s
+            total=now_s - record.started_s + record.waited_s,
+            waited=record.waited_s,
+            prepare=joined_s - record.started_s,
+            infer=ended_s - joined_s,
         ),
         "categories": found.categories,
         "predictions": f"s3://{bucket}/{keys.predictions}",
@@ -54,7 +60,7 @@ def failed_summary(
             "channel": record.plan.channel,
             "workers": record.plan.workers,
             "samples": record.plan.samples,
-            "seconds": _rounded(total=now_s - record.started_s),
+            "seconds": _rounded(total=now_s - record.started_s + record.waited_s, waited=record.waited_s),
         }
     return {
         "run_id": event.run,

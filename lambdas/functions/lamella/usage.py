@@ -26,6 +26,7 @@ INVOKE = "lambda.invoke"
 TRANSITION = "stepfunctions.transition"
 # Plan, Launch, a Map, Collect, Finish: the states of inference.asl.json that a good run enters once.
 _SINGLE_STATES = 5
+_STATES_A_LOOK = 3  # WaitForTurn, Plan, Launch
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,18 @@ def lambda_usage(duration_s: float, memory_mb: int, init_s: float = 0.0) -> Usag
     return Usage({INVOKE: Count(calls=1, billed=billed_ms / 1000 * memory_mb / 1024)})
 
 
-def step_functions_usage(workers: int) -> Usage:
+def step_functions_usage(workers: int, looks: int = 0) -> Usage:
     """State transitions of a good run: a Standard workflow is billed for every state it enters, a Map's too.
 
     So are the executions that a Distributed Map starts, whose starts count one each besides. A retry is one
     more (https://aws.amazon.com/step-functions/pricing/); it is not foreseen here.
+
+    Parameters
+    ----------
+    looks
+        How often the run was told to wait for its turn.
     """
-    entered = _SINGLE_STATES + workers * (2 if is_distributed(workers) else 1)
+    entered = _SINGLE_STATES + _STATES_A_LOOK * looks + workers * (2 if is_distributed(workers) else 1)
     return Usage({TRANSITION: Count(calls=entered, billed=entered)})
 
 

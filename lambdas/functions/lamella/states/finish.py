@@ -66,7 +66,7 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
     used = [
         Usage.from_json(usage) for usage in (record.usage, found.usage, *(w.usage for w in found.workers))
     ]
-    before = merge([*used, step_functions_usage(record.plan.workers), REMOVAL])
+    before = merge([*used, step_functions_usage(record.plan.workers, record.looks), REMOVAL])
     summary = _write_summary(
         event,
         runtime,

@@ -15,16 +15,18 @@ from lamella.cost import load_book
 from lamella.cut import read_cut
 from lamella.dealing import Dealing
 from lamella.errors import BatchError, InputError, ModelError
-from lamella.events import PlanAnswer, PlanEvent, RunRequest, parse_request
+from lamella.events import PlanAnswer, PlanEvent, RunRequest, WaitAnswer, parse_request
 from lamella.inputs import Batch, check_id_column, read_batch
 from lamella.inputs.ids import ids_to_bytes
 from lamella.launch import is_distributed, map_items
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
+from lamella.lease_table import Amount, Granted
+from lamella.leases import NotYet
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.plan import Assignment, Plan, Task
 from lamella.planner import Capacity, choose, fitted
 from lamella.records import PlanRecord, Share, to_json
-from lamella.reservation import reserve
+from lamella.reservation import reserve, room, run_deadline_s, turn
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.shares import write_share, writing_bytes
@@ -32,14 +34,13 @@ from lamella.storage import Bucket, folder, split_s3_uri
 from lamella.strategies import NEEDS_CUT, tasks_of
 from lamella.strategies.dealing import deal
 
-START_ALLOWANCE_S = 60  # between the plan and the last worker's start
 WRITERS = 16
 WRITING_BYTES = 512 << 20  # of what Plan's memory is for; most of it is the input's
 JSON = "application/json"
 
 
-def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
-    """Plan a run; planning the same run again gives the same plan.
+def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer | WaitAnswer:
+    """Plan a run, or have it wait for its turn; planning the same run again gives the same plan.
 
     Raises
     ------
@@ -48,14 +49,26 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     LeaseError, CloudError, RunAborted
         As `reserve`.
     """
+    try:
+        return _plan(event, runtime)
+    except NotYet as turn_to_come:
+        runtime.logger.info("waiting", why=str(turn_to_come), wait_s=turn_to_come.wait_s)
+        return WaitAnswer(run=event.run, wait_s=turn_to_come.wait_s)
+
+
+def _plan(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     started_s = time.time()
     config = runtime.config
+    keys = RunKeys(event.run)
+    have = room(runtime)
+    # First of all: a run that waits is planned when its turn has come, not each time that it asks.
+    granted = turn(runtime, keys, have, started_s) or Granted(())
     request = parse_request(event.request)
     model = _model_files(runtime, request)
     manifest, manifest_sha256 = _read_model(model)
     batch = _read_input(runtime, request, manifest)
     sizes = config.worker_functions()
-    chosen = choose(request, manifest, batch.samples, _capacity(runtime, config))
+    chosen = choose(request, manifest, batch.samples, _capacity(config, have))
 
     def tasks_under(plan: Plan) -> list[Task]:
         cut = read_cut(model, manifest, plan.row_workers) if plan.strategy in NEEDS_CUT else None
@@ -64,9 +77,8 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     plan, tasks = fitted(chosen, manifest, tasks_under, list(sizes), request.memory_mb)
     shares = tuple(Share(task.rows, task.samples) for task in tasks)
     dealing = _dealing(plan, shares, manifest, batch, activations=request.activations)
-    deadline_s = started_s + config.worker_timeout_s + START_ALLOWANCE_S
-    keys = RunKeys(event.run)
-    channel = reserve(runtime, keys, plan, deadline_s)
+    deadline_s = run_deadline_s(runtime, started_s)
+    channel = reserve(runtime, keys, plan, deadline_s, have)
     assignments = [
         Assignment(
             event.run,
@@ -94,7 +106,9 @@ def plan_run(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     if is_distributed(plan.workers):
         items = keys.items
         runtime.bucket.write(items, map_items(event.run, keys.attempt, function, plan.workers), JSON)
-    _write_record(runtime, keys, event, request, model, plan, batch, dealing, tasks, started_s, deadline_s)
+    _write_record(
+        runtime, keys, event, request, model, plan, batch, dealing, tasks, started_s, deadline_s, granted
+    )
     return PlanAnswer(
         run=event.run,
         attempt=keys.attempt,
@@ -152,10 +166,8 @@ def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Ba
     return read_batch(data, request.input, manifest.features, request.samples, request.id_column)
 
 
-def _capacity(runtime: Runtime, config: Config) -> Capacity:
-    limits = runtime.lambda_.get_account_settings()["AccountLimit"]
-    sizes = list(config.worker_functions())
-    return Capacity(config.slots, limits["ConcurrentExecutions"], sizes, config.max_workers)
+def _capacity(config: Config, have: Amount) -> Capacity:
+    return Capacity(have.slots, have.units, list(config.worker_functions()), config.max_workers)
 
 
 def _dealing(
@@ -198,6 +210,7 @@ def _write_record(
     tasks: list[Task],
     started_s: float,
     deadline_s: float,
+    granted: Granted,
 ) -> None:
     record = PlanRecord(
         run=event.run,
@@ -218,6 +231,8 @@ def _write_record(
             if request.checkpoints
             else None
         ),
+        waited_s=granted.waited_s,
+        looks=granted.looks,
     )
     body = with_own_write(
         runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))
