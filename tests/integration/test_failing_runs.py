@@ -60,7 +60,7 @@ def plain() -> NDArray[np.float32]:
     return plain_scipy(open_source("radixnet:256x240"), batches.blobs(400, 16))
 
 
-def test_a_killed_worker_fails_the_run_by_its_own_error_and_the_next_run_is_exact(
+def test_without_checkpoints_a_killed_worker_fails_the_run_by_its_own_error_and_the_next_run_is_exact(
     cloud: EmbeddedCloud,
     stack: Stack,
     long_model: Path,
@@ -68,7 +68,7 @@ def test_a_killed_worker_fails_the_run_by_its_own_error_and_the_next_run_is_exac
     plain: NDArray[np.float32],
     tmp_path: Path,
 ) -> None:
-    run = begin(stack, long_model, batch, workers=WORKERS, strategy="rows")
+    run = begin(stack, long_model, batch, workers=WORKERS, strategy="rows", checkpoints=False)
     wait_for_workers(run, WORKERS)
     process_of(cloud, run, 2).kill()
     killed_s = time.monotonic()

@@ -77,7 +77,7 @@ def test_forty_eight_workers_give_the_bits_of_one(
 def test_of_forty_eight_workers_the_one_that_is_killed_is_named(
     cloud: EmbeddedCloud, stack: Stack, model: Path, batch: Path
 ) -> None:
-    run = begin(stack, model, batch, strategy="rows", workers=WORKERS, channel="s3")
+    run = begin(stack, model, batch, strategy="rows", workers=WORKERS, channel="s3", checkpoints=False)
     wait_for_workers(run, 5, seconds=120)
     killed = min(started(stack.files(), RunKeys(run.run_id)))
     process_of(cloud, run, killed).kill()
