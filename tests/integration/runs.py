@@ -101,9 +101,13 @@ def assert_nothing_is_left(cloud: EmbeddedCloud, handle: RunHandle) -> None:
     stack = handle.stack
     assert not [hold for hold in held_slots(stack).values() if hold["run"] == handle.run_id]
     sqs = cloud.client("sqs")
+    left = {}
     for url in sqs.list_queues(MaxResults=1000)["QueueUrls"]:
         counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        assert counts["ApproximateNumberOfMessages"] == counts["ApproximateNumberOfMessagesNotVisible"] == "0"
+        kinds = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        if any(counts[kind] != "0" for kind in kinds):
+            left[url.rpartition("/")[2]] = [counts[kind] for kind in kinds]
+    assert left == {}, left
     kept = stack.files(f"runs/{handle.run_id}/").sizes()
     assert not [name for name in kept if name.startswith("work/")]
 

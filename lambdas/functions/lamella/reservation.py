@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 START_ALLOWANCE_S = 60  # between the plan and the last worker's start
 _AT_ONCE = 16
-REPEATED_S = 2.0  # for what was sent again and is on its way; what is later, the next run drops
 # As a slot's queue in template.yaml; visibility is set by whoever receives.
 _QUEUE_ATTRIBUTES: Mapping[QueueAttributeNameType, str] = {
     "MessageRetentionPeriod": "3600",
@@ -161,9 +160,12 @@ def release_attempt(runtime: Runtime, keys: RunKeys) -> None:
 
 
 def drain_repeated(runtime: Runtime, keys: RunKeys) -> None:
-    """Empty the slots of a run of which some workers were started again, and sent again what others had."""
+    """Empty the slots of a run of which some workers were started again, and sent again what others had.
+
+    What comes later, the next run drops.
+    """
     queues = [runtime.config.slot_queue(slot) for slot in _leases(runtime).held(keys.run)]
-    drain(runtime.sqs, queues, time.monotonic, time.sleep, REPEATED_S)
+    drain(runtime.sqs, queues, time.monotonic, time.sleep, received=False)
 
 
 def release_after_failure(

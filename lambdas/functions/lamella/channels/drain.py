@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
+_RECEIVED: QueueAttributeNameType = "ApproximateNumberOfMessagesNotVisible"
 _COUNTS: tuple[QueueAttributeNameType, ...] = (
     "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
+    _RECEIVED,
     "ApproximateNumberOfMessagesDelayed",
 )
 
@@ -26,7 +27,8 @@ def drain(
     queue_urls: Sequence[str],
     clock: Callable[[], float],
     sleep: Callable[[float], None],
-    patience_s: float = VISIBILITY_S + 2,
+    *,
+    received: bool = True,
 ) -> None:
     """Delete every message, also those that a dead worker had received: they come again.
 
@@ -36,10 +38,11 @@ def drain(
 
     Parameters
     ----------
-    patience_s
-        How long to wait for what a dead worker may have received.
+    received
+        Whether to wait for what a dead worker had received.
     """
-    until_s = clock() + patience_s
+    until_s = clock() + VISIBILITY_S + 2
+    names = [name for name in _COUNTS if received or name != _RECEIVED]
 
     def empty(url: str) -> None:
         with contextlib.suppress(sqs.exceptions.QueueDoesNotExist):
@@ -58,8 +61,8 @@ def drain(
                     ],
                 )
                 continue
-            counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))["Attributes"]
-            if not any(int(counts[name]) for name in _COUNTS):
+            counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+            if not any(int(counts[name]) for name in names):
                 return
             sleep(0.5)
 
