@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from lamella import client
 from lamella.client import Stack
-from lamella.events import RunRequest
 from lamella.layout import RunKeys
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
@@ -34,7 +33,7 @@ from workflows.embedded_cloud import EmbeddedCloud
 WORKERS = 4
 SOURCE = "radixnet:256x240"
 # So that a killed worker can't go on by itself.
-NOT_RESUMED = {"checkpoints": False} if "checkpoints" in RunRequest.model_fields else {}
+NOT_RESUMED = {"checkpoints": False}
 
 
 @pytest.fixture(scope="module")

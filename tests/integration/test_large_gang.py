@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from lamella import client
 from lamella.client import Stack
-from lamella.events import RunRequest
 from lamella.gang import started
 from lamella.history import recent_runs
 from lamella.layout import RunKeys
@@ -36,7 +35,7 @@ from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 48
 # So that a killed worker can't go on by itself.
-NOT_RESUMED = {"checkpoints": False} if "checkpoints" in RunRequest.model_fields else {}
+NOT_RESUMED = {"checkpoints": False}
 ROOM = 3
 START_DEADLINE_S = 20
 SOURCE = "radixnet:256x6"

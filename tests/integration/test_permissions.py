@@ -19,11 +19,15 @@ import pytest
 from lamella import client, held
 from lamella.channels.wire import DATA, SLOT
 from lamella.client import Stack
+from lamella.errors import RunAborted
 from lamella.events import (
     CollectEvent,
     FinishEvent,
     LookEvent,
+    PlanAnswer,
     PlanEvent,
+    RecoverEvent,
+    StateError,
     SweepEvent,
     UploadEvent,
     WorkerEvent,
@@ -37,6 +41,7 @@ from lamella.states.collect import collect_run
 from lamella.states.finish import finish_run
 from lamella.states.intake import take_in
 from lamella.states.plan import plan_run
+from lamella.states.recover import recover_run
 from lamella.states.sweep import sweep
 from lamella.states.worker import run_worker
 from lamella.storage import Bucket
@@ -191,10 +196,15 @@ class Gang:
         request["activations"] = True
         plan_run(PlanEvent(execution=self.execution(run), run=run, request=request), self.runtime("Plan"))
 
-    def work(self, run: str) -> None:
+    def recover(self, run: str) -> PlanAnswer | StateError:
+        told = StateError(Error="States.ExceedToleratedFailureThreshold")
+        event = RecoverEvent(execution=self.execution(run), run=run, attempt=1, error=told)
+        return recover_run(event, self.runtime("Plan"))
+
+    def work(self, run: str, attempt: int = 1) -> None:
         runtime = self.runtime("WorkerSmall")
         with ThreadPoolExecutor(WORKERS) as pool:
-            events = [WorkerEvent(run=run, attempt=1, worker=worker) for worker in range(WORKERS)]
+            events = [WorkerEvent(run=run, attempt=attempt, worker=worker) for worker in range(WORKERS)]
             list(pool.map(lambda event: run_worker(event, runtime, Context()), events))
         # As it is started again where its answer was lost.
         run_worker(events[0], runtime, Context())
@@ -298,8 +308,24 @@ def roles(
         large = client.new_run_id()
         gang.plan(large, model, brought, "s3")
         own = f"{gang.execution(large).rpartition(':')[0]}/{LABEL}:one"
-        files.write(RunKeys(large).error(0), json.dumps({"error": error, "execution": own}).encode())
+        of_its_own = json.dumps({"error": error, "execution": own}).encode()
+        files.write(RunKeys(large).error(0), of_its_own)
         assert "worker 0 failed: WorkerError: had begun before" in gang.finish(large, "FAILED")["cause"]
+
+        # The same two, and another attempt, which succeeds.
+        for channel, written in (("sqs", json.dumps({"error": error}).encode()), ("s3", of_its_own)):
+            again = client.new_run_id()
+            gang.plan(again, model, brought, channel)
+            files.write(RunKeys(again).error(0), written)
+            assert isinstance(gang.recover(again), PlanAnswer)
+            gang.work(again, attempt=2)
+            collect_run(CollectEvent(run=again, attempt=2), gang.runtime("Collect"))
+            assert gang.finish(again, "SUCCEEDED")["attempts"] == 2
+
+        stopped = client.new_run_id()
+        files.write(RunKeys(stopped).abort, b"ABORTED")
+        with pytest.raises(RunAborted):
+            gang.plan(stopped, model, brought, "sqs")
 
         # What a run left whose execution nobody knows, long after it.
         dead = client.new_run_id()

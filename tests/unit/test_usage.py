@@ -106,6 +106,21 @@ def test_transitions_are_the_states_that_a_good_run_enters(workers: int, looks: 
     ).billed == states_entered(json.loads(MACHINE.read_text()), workers, looks)
 
 
+@pytest.mark.skipif(not MACHINE.exists(), reason="the state machine is not rendered")
+@pytest.mark.parametrize("workers", [8, 41])
+def test_another_attempt_enters_what_leads_to_it_and_its_workers(workers: int) -> None:
+    states = json.loads(MACHINE.read_text())["States"]
+    name = "DistributedWorkers" if workers > 40 else "Workers"
+    once = states_entered(
+        {"StartAt": name, "States": {name: states[name] | {"Next": "", "End": True}}}, workers
+    )
+    failing = {"RecordError", "WorkerFailed"} | {"Recover", "Again", "Launch"}
+    assert failing <= set(states) | set(states["Workers"]["ItemProcessor"]["States"])
+    one, two = (step_functions_usage(workers, attempts) for attempts in (1, 2))
+    name = "stepfunctions.transition"
+    assert two.count(name).billed - one.count(name).billed == len(failing) + once
+
+
 def states_entered(machine: dict[str, Any], workers: int, looks: int = 0) -> int:
     entered, name = 0, machine["StartAt"]
     while True:

@@ -50,6 +50,10 @@ def run_table(answer: Mapping[str, Any]) -> Table:
     rows = [
         ("status", str(answer["status"])),
         ("plan", _plan(answer)),
+        *(
+            ("attempt", f"{failed['cause']}: launched once more")
+            for failed in answer.get("failed_attempts", [])
+        ),
         ("samples", f"{answer['samples']:,}"),
         ("categories", f"{answer['categories']:,} samples with an output that is not zero"),
         ("seconds", ", ".join(_seconds(seconds))),

@@ -28,7 +28,8 @@ UNPLANNED = "unplanned"
 def run_metrics(summary: Mapping[str, Any], retries: int) -> dict[str, float]:
     """The values of one run.
 
-    A failed run's cost is what its summary knows: what Finish used. One without a plan cost and took nothing.
+    A failed run's cost is what its summary knows: not what killed workers used. One without a plan cost and
+    took nothing.
 
     Parameters
     ----------

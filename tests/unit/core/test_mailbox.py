@@ -179,6 +179,14 @@ def test_a_damaged_message_of_this_run_is_an_error() -> None:
         mailbox(Script([message[:-1] + b"X"])).collect(0, 0, [1])
 
 
+def test_a_damaged_message_that_an_attempt_failed_by_is_dropped_in_the_next() -> None:
+    (damaged,) = written(1, 0, b"payload", 100, attempt=1)
+    whole = written(1, 0, b"payload", 100, attempt=2)
+    channel = Script([damaged[:-1] + b"X", *whole])
+    assert mailbox(channel, attempt=2).collect(0, 0, [1]) == {1: b"payload"}
+    assert len(channel.acknowledged) == 2
+
+
 @given(st.binary(min_size=1, max_size=30), st.data())
 def test_a_flipped_bit_never_parses(payload: bytes, data: st.DataObject) -> None:
     message = bytearray(Message(run_digest("run"), 1, 2, 0, 3, 0, 1, payload).to_bytes())

@@ -39,6 +39,7 @@ def test_an_assignment_is_read_as_it_was_written() -> None:
                 assert a.rows.tolist() == b.rows.tolist()
     assert got.task.features is not None
     assert got.task.features.tolist() == [0, 7]
+    assert got.to_bytes() == given.to_bytes()
 
 
 def test_rows_that_several_micro_batches_name_are_written_once() -> None:
