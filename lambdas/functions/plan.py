@@ -13,7 +13,7 @@ runtime = Runtime()
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Plan a run."""
-    request = PlanEvent.model_validate(event)
+    request = PlanEvent.parse(event)
     runtime.begin(context, run=request.run)
     answer = plan_run(request, runtime).model_dump()
     runtime.logger.info("planned", **answer)

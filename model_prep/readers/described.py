@@ -132,6 +132,8 @@ def _check_exists(name: str, where: str, folder: Path, tensors: Tensors | None) 
             checked_path(name)
         except InputError as error:
             raise ModelError(f"{where}: {error}") from error
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise ModelError(f"{where}: {folder / name} leads out of the model's folder: copy it there")
         if not (folder / name).is_file():
             raise ModelError(f"{where}: there is no {folder / name}: restore it, or correct the name")
     elif tensors is None or name not in tensors.names:

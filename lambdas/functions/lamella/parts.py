@@ -17,12 +17,10 @@ from lamella.codec import decode, encode
 from lamella.errors import MessageError, RunError
 from lamella.plan import Range
 from lamella.records import Share, WorkerReport, from_json, to_json
-from lamella.tensors import LENGTH_BYTES, head
+from lamella.tensors import LENGTH_BYTES, MOST_HEADER_BYTES, head
 
 # Of one block of every worker, as float32: all of them together are what Collect may have to hold.
 BLOCK_BYTES = 16 << 20
-# The format's own limit (safetensors, MAX_HEADER_SIZE).
-MOST_HEADER_BYTES = 100_000_000
 
 
 def block_bounds(share: Share, workers: int) -> list[Range]:
