@@ -45,6 +45,9 @@ class Mailbox:
         When to give up waiting, on that clock.
     watch
         Ends a wait whose run is over.
+    expected
+        The letters that may come, and the most bytes of each: all that is kept of what comes. None where
+        anything may.
     """
 
     def __init__(
@@ -57,7 +60,9 @@ class Mailbox:
         clock: Callable[[], float],
         deadline_s: float,
         watch: AbortWatch,
+        expected: Mapping[Source, int] | None = None,
     ) -> None:
+        self._expected = expected
         self._channel, self._run, self._attempt, self._worker = channel, run_digest(run), attempt, worker
         self._clock, self._deadline_s, self._watch = clock, deadline_s, watch
         self._chunks: dict[Source, dict[int, Message]] = {}
@@ -309,7 +314,17 @@ class Mailbox:
             raise RunAborted(
                 f"attempt {message.attempt} of this run is under way: attempt {self._attempt} ends"
             )
+        self._check_expected(message.key, len(message.payload))
         return message
+
+    def _check_expected(self, key: Source, size_bytes: int) -> None:
+        if self._expected is None or size_bytes <= self._expected.get(key, -1):
+            return
+        (layer, first_sample), source = key
+        raise MessageError(
+            f"a message says that it is worker {source}'s for layer {layer}, samples from {first_sample}, and "
+            + (f"has {size_bytes:,} bytes" if key in self._expected else "nothing waits for that")
+        )
 
     def _followed(self, pointers: Sequence[Source]) -> list[Message]:
         """What lies where messages point to."""
@@ -335,6 +350,7 @@ class Mailbox:
                 f"worker {message.source} sent two different messages for layer {message.layer}"
             )
         chunks[message.chunk] = message
+        self._check_expected(message.key, sum(len(each.payload) for each in chunks.values()))
         return self._complete(message.key)
 
     def _has(self, key: Source) -> bool:

@@ -30,8 +30,9 @@ MANIFEST = "manifest.json"
 
 # Of a layer. A function holds a few arrays of a number for each of them, whatever the model's files hold.
 MOST_ROWS = 2**24
-# Of manifest.json: read, it takes some thirty times as much memory.
+# Of manifest.json, and of layers, cuts or files in it. Read, it takes up to forty times as much memory.
 MOST_MANIFEST_BYTES = 16 << 20
+MOST_PARTS = 1 << 14
 # Of the tiles' table, or a cut: read, it takes up to twelve times as much memory.
 MOST_TABLE_BYTES = 128 << 20
 
@@ -255,8 +256,15 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
             f"{where} has format version {str(head.get('version'))[:20]}, this Lamella reads {VERSION}: "
             "prep again"
         )
+    # Each that is wrong would become an error of its own.
+    for name in ("layers", "cuts", "files"):
+        given = head.get(name)
+        if isinstance(given, list | dict) and len(given) > MOST_PARTS:
+            raise ModelError(
+                f"{where} has {len(given):,} {name}, and {MOST_PARTS:,} can be: make the model with fewer"
+            )
     try:
-        manifest = _MANIFEST.validate_json(data)
+        manifest = _MANIFEST.validate_python(head)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])[:200]

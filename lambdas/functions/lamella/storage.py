@@ -44,6 +44,28 @@ class Bucket:
         except ClientError as error:
             raise self._explained(error, path) from error
 
+    def read_at_most(self, path: str, most_bytes: int) -> bytes:
+        """All of one object, of which nothing is read if it is larger.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such object.
+        InputError
+            If it is larger.
+        """
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + checked_path(path))
+            if answer["ContentLength"] > most_bytes:
+                answer["Body"].close()
+                raise InputError(
+                    f"{self.location(path)} has {answer['ContentLength']:,} bytes, and {most_bytes:,} can be "
+                    "read: split it"
+                )
+            return answer["Body"].read()
+        except ClientError as error:
+            raise self._explained(error, path) from error
+
     def write(self, path: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """Put one object."""
         key = self.prefix + checked_path(path)
@@ -129,6 +151,8 @@ class Bucket:
             return FileNotFoundError(f"there is no {where}")
         if code in {"AccessDenied", "403"}:
             return FileNotFoundError(f"{where} is not there, or may not be read (AccessDenied)")
+        if code in {"InvalidRange", "416"}:
+            return FileNotFoundError(f"{where} is empty, or ends before what is wanted of it")
         return CloudError(f"reading {where} failed: {code}: {error}")
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from lamella.errors import BatchError
 from lamella.inputs.batch import MAX_BYTES, MOST, Batch, check_shape, dense_block, join
 from lamella.inputs.sparse import SparseRows
+from lamella.memory_bound import spare_bytes
 
 DECODER = "lamella.inputs.parquet_decoder"
 # Address space of its process, beside the file: Python, a block, and a page of each column.
@@ -69,6 +70,7 @@ def _decoded(
             "id_column": id_column,
             "most": MAX_BYTES,
             "memory": DECODER_BYTES + 2 * len(data),
+            "spare": spare_bytes(),
         }
     )
     paths = os.pathsep.join(path for path in sys.path if path)

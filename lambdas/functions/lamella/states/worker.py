@@ -6,10 +6,11 @@ import dataclasses
 import hashlib
 import os
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 from lamella.abort import AbortWatch
-from lamella.channels import Channel
+from lamella.channels import Channel, Source
 from lamella.channels.objects import Objects
 from lamella.channels.s3 import S3Channel
 from lamella.channels.sns import SnsChannel
@@ -17,6 +18,7 @@ from lamella.channels.sqs import SqsChannel
 from lamella.engine import StepRecord, run_task
 from lamella.errors import DeadlineExceeded, ModelError, WorkerError
 from lamella.events import WorkerEvent
+from lamella.expected import expected_letters
 from lamella.gang import meet
 from lamella.kernel import Processor, threads_for
 from lamella.layout import RunKeys
@@ -143,22 +145,26 @@ def _mailbox(
     if not assignment.channel:
         return None
     worker = assignment.task.worker
+    expected = expected_letters(assignment.task, assignment.workers)
     return Mailbox(
-        _channel(runtime, assignment, assignment.channel),
+        _channel(runtime, assignment, assignment.channel, expected),
         assignment.run,
         assignment.attempt,
         worker,
         clock=time.time,
         deadline_s=deadline_s,
         watch=watch,
+        expected=expected,
     )
 
 
-def _channel(runtime: Runtime, assignment: Assignment, address: Address) -> Channel:
+def _channel(
+    runtime: Runtime, assignment: Assignment, address: Address, expected: Mapping[Source, int]
+) -> Channel:
     worker = assignment.task.worker
     halo = RunKeys(assignment.run, assignment.attempt).halo
     prefix = address.prefix if isinstance(address, S3Address) else halo
-    objects = Objects(runtime.bucket.below(prefix), worker)
+    objects = Objects(runtime.bucket.below(prefix), worker, expected)
     if isinstance(address, SnsAddress):
         return SnsChannel(runtime.sns, runtime.sqs, address, worker, objects)
     if isinstance(address, SqsAddress):
