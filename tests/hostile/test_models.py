@@ -429,11 +429,11 @@ def test_a_generated_network_has_bounds(text: str) -> None:
 
 
 def test_a_zip_that_unpacks_to_more_than_it_says_is_not_unpacked(tmp_path: Path) -> None:
-    """Its directory says 1,000 bytes; its stream has 256 MiB."""
+    """Its directory says 1,000 bytes; its stream has 128 MiB."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("data.npy", bytes(256 * MIB))
-    data = stream.getvalue().replace((256 * MIB).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+        archive.writestr("data.npy", bytes(128 * MIB))
+    data = stream.getvalue().replace((128 * MIB).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
     (tmp_path / "w.npz").write_bytes(data)
     outcome = outcome_of(read_some_source, tmp_path / "w.npz", {})
     assert "ModelError" in outcome.kinds, outcome.message

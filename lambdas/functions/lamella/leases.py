@@ -110,7 +110,7 @@ class SlotLeases:
             raise
         try:
             table: Holds = _TABLE.validate_python(json.loads(answer["Body"].read())["slots"])
-        except (ValueError, KeyError, ValidationError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
             raise LeaseError(
                 f"s3://{self._bucket}/{SLOT_LEASES} is damaged: delete it while no run is on"
             ) from error
