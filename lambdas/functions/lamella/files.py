@@ -77,7 +77,11 @@ class Directory:
             If that is not in the directory, also where a link leads out of it.
         """
         inside = self.root / checked_path(path)
-        if not inside.resolve().is_relative_to(self.root.resolve()):
+        try:
+            leads_out = not inside.resolve().is_relative_to(self.root.resolve())
+        except (OSError, RuntimeError):  # too long, or links in a circle
+            leads_out = True
+        if leads_out:
             raise InputError(f"{inside} leads out of its folder: copy the file itself there")
         return inside
 

@@ -126,7 +126,7 @@ def parse_head(data: bytes, share: Share, workers: int, where: str) -> PartHead:
         report = described["report"]
         checksums = [int(checksum) for checksum in json.loads(described["crc32"])]
         offsets = {name: _offsets(entry) for name, entry in entries.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RunError(f"{where} is no part of an output ({type(error).__name__} in its header)") from error
     bounds, rows = block_bounds(share, workers), share.rows[1] - share.rows[0]
     if list(offsets) != [str(start) for start, _ in bounds] or len(checksums) != len(bounds):

@@ -49,7 +49,9 @@ def metadata(data: bytes) -> dict[str, str]:
         If it has none.
     """
     size = int.from_bytes(data[:LENGTH_BYTES], "little")
-    found: dict[str, str] = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size])["__metadata__"]
+    found: dict[str, str] | None = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size])["__metadata__"]
+    if found is None:
+        raise KeyError("__metadata__")
     return found
 
 
