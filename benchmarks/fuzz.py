@@ -1,8 +1,8 @@
 """Nothing but typed errors, whatever the bytes: ``python -m benchmarks.fuzz [--minutes 5] [--json]``.
 
-Every reader of bytes that others may have made is given sound files that were tampered with: what is not sound
-must be a LamellaError of one line, within `CASE_S` seconds and `GROWTH_BYTES` of memory. A case is named by its
-target and number, and can be run again alone.
+Every reader of bytes that others may have made is given sound files that were tampered with: what is not
+sound must be a LamellaError of one line, within `CASE_S` seconds and `GROWTH_BYTES` of memory. A case is
+named by its target and number, and can be run again alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lamella.errors import LamellaError
 from workflows.cli.console import Output
 
 CASE_S = 10
-# Beyond what the process holds before the first case. A parquet is decoded by another process, bounded itself.
+# Beyond what the process holds before the first case. Another process decodes parquet, bounded itself.
 GROWTH_BYTES = 1 << 30
 MOST_FAILURES = 20
 
@@ -159,7 +159,9 @@ def main(
     else:
         table = Table("target", "cases", "typed errors", "failures")
         for name, found in results.items():
-            table.add_row(name, f"{found.cases:,}", f"{found.errors_typed:,}", "\n".join(found.failures) or "0")
+            table.add_row(
+                name, f"{found.cases:,}", f"{found.errors_typed:,}", "\n".join(found.failures) or "0"
+            )
         output.out.print(table)
     if any(found.failures for found in results.values()):
         raise typer.Exit(1)

@@ -28,7 +28,14 @@ from lamella.channels.object_format import find, to_object
 from lamella.codec import Base, decode, encode
 from lamella.cut import read_cut
 from lamella.dealing import Dealing, parse_dealing
-from lamella.events import CollectEvent, FinishEvent, PlanEvent, WorkerEvent, parse_intake_event, parse_request
+from lamella.events import (
+    CollectEvent,
+    FinishEvent,
+    PlanEvent,
+    WorkerEvent,
+    parse_intake_event,
+    parse_request,
+)
 from lamella.files import Directory
 from lamella.inputs import read_batch
 from lamella.inputs.batch import Batch
@@ -250,7 +257,11 @@ def _of_inputs() -> Iterator[Target]:
         ".tsv": (tsv, b"1 2 0.5\n2 1 -3e4\n"),
         ".tsv.gz": (gzip.compress(tsv),),
         ".npy": (_npy(values), _npy(values.astype(np.int16)), _npy(np.asfortranarray(values, ">f8"))),
-        ".npz": (_npz(sparse.csr_array(values)), _npz(sparse.coo_array(values)), _npz(sparse.csc_array(values))),
+        ".npz": (
+            _npz(sparse.csr_array(values)),
+            _npz(sparse.coo_array(values)),
+            _npz(sparse.csc_array(values)),
+        ),
         ".safetensors": (save({"samples": values}), save({"a": values.astype(np.float16)}, {"b": "c"})),
         ".csv": (plain, b"1,2,3,4\n5,6,7,8\n"),
         ".parquet": (_table(values, ".parquet"),),
@@ -277,7 +288,11 @@ def _of_sources(folder: Path) -> Iterator[Target]:
     kinds: dict[str, tuple[bytes, ...]] = {
         "w.mtx": (mtx.getvalue(), full.getvalue()),
         "w.mtx.gz": (gzip.compress(mtx.getvalue()),),
-        "w.npz": (_npz(sparse.csr_array(values)), _npz(sparse.csc_array(values)), _npz(sparse.coo_array(values))),
+        "w.npz": (
+            _npz(sparse.csr_array(values)),
+            _npz(sparse.csc_array(values)),
+            _npz(sparse.coo_array(values)),
+        ),
         "w.npy": (_npy(values),),
         "w.safetensors": (tensors, save({"w": values}, {"model": json.dumps({"layers": [{"weight": "w"}]})})),
         "w.onnx": (_onnx(values),),
@@ -291,7 +306,9 @@ def _of_sources(folder: Path) -> Iterator[Target]:
         if name == "model.json":
             np.save(place / "w.npy", values)
         whole = name == "model.json" or name.startswith("n6")
-        yield Target(f"source {name}", partial(_source, place / name, place if whole else place / name), seeds)
+        yield Target(
+            f"source {name}", partial(_source, place / name, place if whole else place / name), seeds
+        )
 
 
 def _source(path: Path, source: Path, data: bytes) -> None:
@@ -301,7 +318,10 @@ def _source(path: Path, source: Path, data: bytes) -> None:
 
 
 def _onnx(values: Any) -> bytes:
-    nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1), helper.make_node("Relu", ["y"], ["z"])]
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1),
+        helper.make_node("Relu", ["y"], ["z"]),
+    ]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, FEATURES])]
     outputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, [None, SAMPLES])]
     constants = [numpy_helper.from_array(values, "w"), numpy_helper.from_array(np.ones(SAMPLES, "f4"), "b")]

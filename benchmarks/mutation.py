@@ -7,10 +7,24 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-_ODD_INTEGERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**63, 2**64 - 1)
+_ODD_INTEGERS = (
+    0,
+    1,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
 _ODD_VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 1, 2**31, 2**53, 2**64, -(2**63), 10**40, 0.5, -0.0, 1e308, float("nan"), float("inf"),
-    "", "0", "../x", "/etc/passwd", "a\0b", "\n\x1b[2J", "<script>", "\u202e", "x" * 3000, [], {}, [[]], [None],
+    "", "0", "../x", "/etc/passwd", "a\0b", "\n\x1b[2J", "<script>", "\u202e", "x" * 3000, [], {}, [[]],
 )  # fmt: skip
 
 

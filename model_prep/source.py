@@ -283,7 +283,7 @@ def _check_size(name: str, shape: tuple[int, ...]) -> None:
     """Refuse what is too long or wide before anything is made for each of its rows."""
     if max(shape, default=0) > MOST_ROWS:
         raise ModelError(
-            f"{name}: has shape {_shape(shape)}: a layer has at most {MOST_ROWS:,} outputs, and as many inputs"
+            f"{name}: has shape {_shape(shape)}: a layer has at most {MOST_ROWS:,} outputs and inputs"
         )
 
 

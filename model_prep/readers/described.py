@@ -133,7 +133,10 @@ def _check_exists(name: str, where: str, folder: Path, tensors: Tensors | None) 
         except InputError as error:
             raise ModelError(f"{where}: {error}") from error
         try:
-            inside, there = (folder / name).resolve().is_relative_to(folder.resolve()), (folder / name).is_file()
+            inside, there = (
+                (folder / name).resolve().is_relative_to(folder.resolve()),
+                (folder / name).is_file(),
+            )
         except (OSError, RuntimeError) as error:  # too long, or links in a circle
             raise ModelError(f"{where}: no file has the name {name[:60]!r}: correct it") from error
         if not inside:

@@ -79,7 +79,7 @@ def read_matrix(path: Path, where: str = "") -> object:
 
 
 def _read_matrix_market(path: Path) -> object:
-    """As scipy reads it, whose parser leaves its memory where a line holds a zero byte, or the last no end."""
+    """As scipy reads it, whose parser leaves its memory at a zero byte, or a last line without end."""
     last = b""
     with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
         while piece := stream.read(_PIECE_BYTES):

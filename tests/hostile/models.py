@@ -70,5 +70,3 @@ def open_model(model: Path) -> None:
 
 def open_manifest(model: Path) -> None:
     read_manifest(Directory(model))
-
-

@@ -26,7 +26,9 @@ class Outcome:
     grown_bytes: int
 
 
-def outcome_of(call: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None) -> Outcome:
+def outcome_of(
+    call: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None
+) -> Outcome:
     """Call a function of a module of tests; nothing that it does can harm this process."""
     receiver, sender = _processes.Pipe(duplex=False)
     process = _processes.Process(target=_report, args=(sender, call, arguments, environment or {}))

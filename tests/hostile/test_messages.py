@@ -1,4 +1,4 @@
-"""Forged messages: whoever could write to a queue or the bucket still gives a worker nothing but one error."""
+"""Forged messages: whoever could write to a queue or the bucket gives a worker nothing but one error."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ def test_a_table_of_tiles_that_leads_anywhere_else_is_refused(model: Path, what:
 
 
 def tampered_weights(model: Path, change: Callable[[Json, bytearray], None]) -> None:
-    """Other weights, and all hashes that workers check made those of them: of a cut in which worker 0 has all."""
+    """Other weights, and all hashes that workers check made those of them."""
     manifest = json.loads((model / "manifest.json").read_bytes())
     data = bytearray((model / "weights-00000.safetensors").read_bytes())
     change(manifest, data)
@@ -327,7 +327,7 @@ def rewrite_digests(model: Path) -> None:
 
 
 def test_weights_that_the_kernel_would_follow_out_of_its_memory_are_refused(model: Path) -> None:
-    """Row counts, then indices, are what C reads by: both are looked at after the hash has been found right."""
+    """Row counts and indices are what C reads by: both are looked at, though the hash is right."""
 
     def fill(manifest: Json, data: bytearray) -> None:
         length = int.from_bytes(data[:8], "little")
@@ -444,5 +444,3 @@ def test_odd_digits_in_a_file_s_name_are_letters(tmp_path: Path) -> None:
     for name in ("l\u00b2.npy", "l1.npy"):
         np.save(tmp_path / name, np.eye(2, dtype=np.float32))
     assert open_source(str(tmp_path)).layers == 2
-
-

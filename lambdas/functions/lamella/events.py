@@ -265,7 +265,9 @@ def check_name(what: str, name: str, known: tuple[str, ...]) -> None:
         If it isn't among ``known``.
     """
     if name not in known:
-        raise PlanError(f"unknown {what} {name[:MOST_SHOWN]!r}{_nearest(name, known)}: use {', '.join(known)}")
+        raise PlanError(
+            f"unknown {what} {name[:MOST_SHOWN]!r}{_nearest(name, known)}: use {', '.join(known)}"
+        )
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -322,7 +322,7 @@ class Mailbox:
             return
         (layer, first_sample), source = key
         raise MessageError(
-            f"a message says that it is worker {source}'s for layer {layer}, samples from {first_sample}, and "
+            f"a message says it is worker {source}'s for layer {layer}, samples from {first_sample}, and "
             + (f"has {size_bytes:,} bytes" if key in self._expected else "nothing waits for that")
         )
 

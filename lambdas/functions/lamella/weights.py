@@ -15,7 +15,6 @@ from lamella.manifest import DTYPES, Layer, Table
 from lamella.plan import LayerPart
 from lamella.tiles import Tiles
 
-
 # Of a part: the kernel counts them in int32.
 MOST_ENTRIES = 2**31
 
@@ -207,7 +206,9 @@ def decoded(
     elif isinstance(layer.values, Table):
         table = np.array(layer.values.values, np.float32)
         if arrays["values"].max(initial=0) >= len(table):
-            raise ModelError(f"layer {part.layer} of {where} names values that there are not: prepare it again")
+            raise ModelError(
+                f"layer {part.layer} of {where} names values that there are not: prepare it again"
+            )
         values = table[arrays["values"]]
     else:
         values = arrays["values"]

@@ -50,6 +50,9 @@ def read_graph_challenge(data: bytes, name: str, features: int, samples: int | N
     size = max(_PIECE_BYTES, 8 * features)
     pieces = _decompressed(data, name, size) if name.lower().endswith(".gz") else _pieces(data, size)
     for text in _whole_lines(pieces):
+        if not text.strip():
+            line += text.count(b"\n")
+            continue
         entries = _parse_plain(text)
         if entries is None or not _within(entries, highest, features):
             entries = _parse_lines(text, line, name, highest, features)

@@ -49,7 +49,7 @@ def checked_id(text: str, where: str) -> str:
         raise BatchError(f"{where}: the id {text[:40]!r} has a character that does not print: remove it")
     if _FORMULA.match(text) and not _PLAIN.fullmatch(text):
         raise BatchError(
-            f"{where}: a spreadsheet would take the id {text[:40]!r} for a formula: let it begin with a letter"
+            f"{where}: a spreadsheet would take the id {text[:40]!r} for a formula: let a letter come first"
         )
     return text
 

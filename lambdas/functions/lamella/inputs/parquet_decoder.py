@@ -121,7 +121,8 @@ def _columns(reader: RecordBatchReader, name: str, features: int, id_column: str
         if field.name == id_column:
             if not (DataType.is_integer(field.type) or _is_text(field)):
                 raise BatchError(
-                    f"{name}: column {field.name[:40]!r} is of type {_type(field)}: ids are text or whole numbers"
+                    f"{name}: column {field.name[:40]!r} is of type {_type(field)}: ids are text or whole "
+                    "numbers"
                 )
             continue
         if not (DataType.is_integer(field.type) or DataType.is_floating(field.type) or _is_boolean(field)):

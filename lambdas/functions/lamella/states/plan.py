@@ -152,8 +152,8 @@ def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Ba
         raise BatchError(f"{error}: upload the input, or correct its address") from error
     except MemoryError as error:
         raise BatchError(
-            f"{request.input} takes more memory to read than the {runtime.memory_mb:,} MB that there are: split "
-            "it into several runs, or save it as a sparse .npz"
+            f"{request.input} takes more memory to read than the {runtime.memory_mb:,} MB that there are: "
+            "split it into several runs, or save it as a sparse .npz"
         ) from error
 
 
