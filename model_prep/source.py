@@ -12,6 +12,7 @@ from scipy import sparse
 
 from lamella.activation_names import Activation
 from lamella.errors import ModelError
+from lamella.manifest import MOST_ROWS
 from lamella.numbers import BFLOAT16, as_float32
 from model_prep.dense import DENSE_SHARE, DenseWeight
 
@@ -237,6 +238,7 @@ def checked_weight(name: str, weight: object) -> Weight | DenseWeight:
     """
     if sparse.issparse(weight):
         given: Any = weight
+        _check_size(name, given.shape)
         if given.dtype.kind not in "fiub":
             raise _no_numbers(name, given.dtype)
         csr = _checked_sparse(name, given)
@@ -248,6 +250,7 @@ def checked_weight(name: str, weight: object) -> Weight | DenseWeight:
             raise ModelError(
                 f"{name}: has shape {_shape(dense.shape)}: weights must be a matrix, outputs x inputs"
             )
+        _check_size(name, dense.shape)
         single = as_float32(dense)
         if dense.size and np.count_nonzero(single) >= DENSE_SHARE * dense.size:
             return _checked_dense(name, dense, single)
@@ -274,6 +277,14 @@ def _checked_dense(name: str, given: NDArray[Any], single: NDArray[np.float32]) 
         raise _not_finite(name, row, column, given[row, column])
     half = given.dtype == BFLOAT16 or given.dtype.newbyteorder("=") == np.float16
     return DenseWeight(given if half else single)
+
+
+def _check_size(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse what is too long or wide before anything is made for each of its rows."""
+    if max(shape, default=0) > MOST_ROWS:
+        raise ModelError(
+            f"{name}: has shape {_shape(shape)}: a layer has at most {MOST_ROWS:,} outputs and inputs"
+        )
 
 
 def _no_numbers(name: str, dtype: object) -> ModelError:

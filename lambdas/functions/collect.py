@@ -13,7 +13,7 @@ runtime = Runtime()
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Collect a run; its predictions go to S3."""
-    request = CollectEvent.model_validate(event)
+    request = CollectEvent.parse(event)
     runtime.begin(context, run=request.run, attempt=request.attempt)
     collect_run(request, runtime)
     runtime.logger.info("collected")

@@ -13,7 +13,7 @@ runtime = Runtime()
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Finish a run; the answer is the execution's output, or the error that it fails with."""
-    request = FinishEvent.model_validate(event)
+    request = FinishEvent.parse(event)
     runtime.begin(context, run=request.run)
     answer = finish_run(request, runtime)
     runtime.logger.info("finished", answer=answer)

@@ -13,7 +13,7 @@ runtime = Runtime()
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Sweep; the answer says what was, or would be, removed."""
-    request = SweepEvent.model_validate(event)
+    request = SweepEvent.parse(event)
     runtime.begin(context)
     answer = sweep(request, runtime)
     runtime.logger.info("sweep done", removed=answer.removed, total=answer.total)

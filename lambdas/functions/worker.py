@@ -13,7 +13,7 @@ runtime = Runtime()
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Run one worker's task; its part of the output goes to S3."""
-    request = WorkerEvent.model_validate(event)
+    request = WorkerEvent.parse(event)
     runtime.begin(context, run=request.run, attempt=request.attempt, worker=request.worker)
     run_worker(request, runtime, context)
     return {"worker": request.worker}

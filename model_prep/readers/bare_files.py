@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
     """Sorts layer2 before layer10."""
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)), name
+    parts = re.split(r"([0-9]+)", name)
+    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts)), name
 
 
 def open_files(name: str, paths: Iterable[Path]) -> Source:

@@ -132,7 +132,16 @@ def _check_exists(name: str, where: str, folder: Path, tensors: Tensors | None) 
             checked_path(name)
         except InputError as error:
             raise ModelError(f"{where}: {error}") from error
-        if not (folder / name).is_file():
+        try:
+            inside, there = (
+                (folder / name).resolve().is_relative_to(folder.resolve()),
+                (folder / name).is_file(),
+            )
+        except (OSError, RuntimeError) as error:  # too long, or links in a circle
+            raise ModelError(f"{where}: no file has the name {name[:60]!r}: correct it") from error
+        if not inside:
+            raise ModelError(f"{where}: {folder / name} leads out of the model's folder: copy it there")
+        if not there:
             raise ModelError(f"{where}: there is no {folder / name}: restore it, or correct the name")
     elif tensors is None or name not in tensors.names:
         raise ModelError(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"n([1-9][0-9]{0,8})-l([0-9]{1,6})\.tsv(?:\.gz)?")
 _HEADER_LINES = 2
+_PIECE_BYTES = 16 << 20
 _NUMBERS = b"0123456789.+-eEnaNifIF"
 
 
@@ -88,11 +89,13 @@ def _content(path: Path) -> bytes:
     try:
         if path.suffix != ".gz":
             return path.read_bytes()
-        most = bounds.memory_bytes()
+        whole = bytearray()
         with gzip.open(path) as stream:
-            data = stream.read(most + 1)
-        bounds.check_fits(str(path), len(data))
-        return data
+            # Asked for all at once, it would take memory for all that there might be.
+            while piece := stream.read(_PIECE_BYTES):
+                whole += piece
+                bounds.check_fits(str(path), len(whole))
+        return bytes(whole)
     except (OSError, EOFError, zlib.error) as error:
         raise ModelError(f"can't read {path}: {error}: download it again") from error
 
@@ -119,7 +122,8 @@ def parse_edges(data: bytes, neurons: int, name: str) -> sparse.coo_array:
     # These lines are the body of a Matrix Market file, for which scipy has a parser in C++.
     header = f"%%MatrixMarket matrix coordinate real general\n{neurons} {neurons} {lines}\n"
     try:
-        edges = sparse.coo_array(scipy.io.mmread(io.BytesIO(header.encode() + data)))
+        # The parser reads beyond the end of a last line without a line break that has more than its number.
+        edges = sparse.coo_array(scipy.io.mmread(io.BytesIO(header.encode() + data + b"\n")))
     except (ValueError, OverflowError) as error:
         raise ModelError(f"{name}: {_explained(str(error), neurons)}: {expected}") from error
     sources, targets = edges.coords

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import zipfile
 import zlib
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from model_prep.readers.bounds import check_fits
 if TYPE_CHECKING:
     from pathlib import Path
 
+_PIECE_BYTES = 16 << 20
 _VALUE_BYTES = 8
 _ENTRY_BYTES = 16  # row, column and value
 SUFFIXES = (".mtx", ".mtx.gz", ".npz", ".npy")
@@ -46,7 +50,7 @@ def read_matrix(path: Path, where: str = "") -> object:
             return sparse.load_npz(path)
         if path.name.endswith(".npy"):
             return np.load(path, mmap_mode="r", allow_pickle=False)
-        return scipy.io.mmread(path)
+        return _read_matrix_market(path)
     except FileNotFoundError as error:
         raise ModelError(f"there is no {path}: restore it, or name another file") from error
     except (
@@ -55,6 +59,9 @@ def read_matrix(path: Path, where: str = "") -> object:
         KeyError,
         NotImplementedError,
         OverflowError,
+        RecursionError,
+        SyntaxError,
+        TokenError,
         TypeError,
         ValueError,
         zipfile.BadZipFile,
@@ -69,6 +76,20 @@ def read_matrix(path: Path, where: str = "") -> object:
         raise ModelError(
             f"{where} needs more memory than there is: split the layer, or write it again"
         ) from error
+
+
+def _read_matrix_market(path: Path) -> object:
+    """As scipy reads it, whose parser leaves its memory at a zero byte, or a last line without end."""
+    last = b""
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            if b"\0" in piece:
+                raise ValueError("it holds bytes that are no text")
+            last = piece[-1:]
+        if last == b"\n":
+            return scipy.io.mmread(path)
+        stream.seek(0)
+        return scipy.io.mmread(io.BytesIO(stream.read() + b"\n"))
 
 
 def _check_size(path: Path, where: str) -> None:

@@ -6,6 +6,8 @@ The operators: https://onnx.ai/onnx/operators/. Needs the extra ``onnx``.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +84,23 @@ def open_file(path: Path) -> Source:
         raise ModelError(f"{path} is not a whole .onnx file: copy or export it again") from error
     if not model.graph.node:
         raise ModelError(f"{path} holds no network: copy or export it again")
-    layers = _Chain(path, model.graph, onnx).layers()
-    return Source(path.name, layers[0].read().inputs, len(layers), lambda k: layers[k].read())
+    with _damaged(path):
+        layers = _Chain(path, model.graph, onnx).layers()
+
+    def read(k: int) -> SourceLayer:
+        with _damaged(path):
+            return layers[k].read()
+
+    return Source(path.name, read(0).inputs, len(layers), read)
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """What a graph that contradicts itself makes of a walk through it."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} contradicts itself ({type(error).__name__}): export it again") from error
 
 
 class _Chain:

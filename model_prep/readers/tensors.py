@@ -41,7 +41,7 @@ class Tensors:
                 return self._bfloat16(name)
             try:
                 return np.asarray(file.get_tensor(name))
-            except (AttributeError, SafetensorError, TypeError, ValueError) as error:
+            except (AttributeError, KeyError, SafetensorError, TypeError, ValueError) as error:
                 raise ModelError(
                     f"{self.path}: tensor {name!r} is {dtype}: store it as F32, F16, BF16, or F64"
                 ) from error

@@ -1,8 +1,8 @@
 """What a worker leaves in S3 so that another start of it can go on: as bytes, and back.
 
-A file of the safetensors format whose tensors are bytes: a description in JSON; blocks of activations, encoded
-without a base; the bases of messages, each different one once; and messages that came early, as they came. Its
-metadata have the sha256 of all of them: what is damaged is refused.
+A file of the safetensors format whose tensors are bytes: a description in JSON; blocks of activations,
+encoded without a base; the bases of messages, each different one once; and messages that came early, as they
+came. Its metadata have the sha256 of all of them: what is damaged is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lamella.plan import Range, Task
 from lamella.records import JsonUsage
 from lamella.tensors import head, metadata
 
-# Blocks of activations are encoded so many bytes of plain numbers at a time, which bounds the memory it takes.
+# Blocks of activations are encoded so many bytes of plain numbers at a time, which bounds what it takes.
 BLOCK_BYTES = 4 << 20
 _SHA256 = "sha256"
 _STATE, _BASES, _LETTERS = "state", "bases", "letters"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lamella.errors import ModelError
 from lamella.files import Files
-from lamella.manifest import Manifest, read_tensors
+from lamella.manifest import MOST_ROWS, Manifest, read_tensors
 
 CUT_TENSORS = ("row_bounds", "entry_bounds", "digests", "links", "link_lengths", "link_rows")
 
@@ -93,37 +93,65 @@ def read_cut(files: Files, manifest: Manifest, workers: int) -> Cut:
         )
     tensors = read_tensors(files, manifest, path, CUT_TENSORS)
     digests = tensors.pop("digests")
+    # Whatever does not fit is refused below; what int64 can't hold has become negative, and doesn't.
     whole = {name: tensor.astype(np.int64) for name, tensor in tensors.items()}
-    starts = np.concatenate([[0], np.cumsum(whole.pop("link_lengths"))])
-    cut = Cut(digests=digests, link_starts=starts, **whole)
-    _check_cut(cut, manifest, workers, files.location(path))
+    lengths = whole.pop("link_lengths")
+    cut: Cut | None = None
+    if lengths.ndim == 1 and bool((lengths >= 0).all() and (lengths <= MOST_ROWS).all()):
+        cut = Cut(digests=digests, link_starts=np.concatenate([[0], np.cumsum(lengths)]), **whole)
+    if cut is None or not _fits(cut, manifest, workers):
+        where = files.location(path)
+        raise ModelError(f"{where} does not fit its manifest: make the model again with 'lamella prep'")
     return cut
 
 
-def _check_cut(cut: Cut, manifest: Manifest, workers: int, where: str) -> None:
+def _fits(cut: Cut, manifest: Manifest, workers: int) -> bool:
+    """Whether a cut is one of the manifest's model: nothing in it leads anywhere else."""
     layers = len(manifest.layers)
     rows = np.array([layer.rows for layer in manifest.layers])
+    nnz = np.array([layer.nnz for layer in manifest.layers])
     bands = np.array([layer.band for layer in manifest.layers])
-    width = np.concatenate([[manifest.features], rows[:-1]])
     n = len(cut.links)
-    fits = (
+    return (
         cut.row_bounds.shape == cut.entry_bounds.shape == (layers, workers + 1)
         and cut.digests.shape == (layers, workers, 32)
         and cut.digests.dtype == np.uint8
         and cut.links.shape == (n, 3)
         and cut.link_starts.shape == (n + 1,)
-        and bool(
-            (np.diff(cut.row_bounds, axis=1) >= 0).all() and (np.diff(cut.entry_bounds, axis=1) >= 0).all()
-        )
-        and bool(((cut.row_bounds % bands[:, None] == 0) | (cut.row_bounds == rows[:, None])).all())
-        and bool((cut.row_bounds[:, 0] == 0).all() and (cut.row_bounds[:, -1] == rows).all())
-        and bool((cut.entry_bounds[:, 0] == 0).all())
-        and bool((cut.entry_bounds[:, -1] == [layer.nnz for layer in manifest.layers]).all())
-        and bool((cut.links >= 0).all() and (cut.links < [layers, workers, workers]).all())
-        and bool((np.diff(cut.link_starts) >= 0).all() and cut.link_starts[0] == 0)
+        and cut.link_rows.ndim == 1
         and cut.link_starts[-1] == len(cut.link_rows)
-        and bool((cut.link_rows >= 0).all())
-        and bool((cut.link_rows < np.repeat(width[cut.links[:, 0]], np.diff(cut.link_starts))).all())
+        and _are_bounds(cut.row_bounds, rows)
+        and _are_bounds(cut.entry_bounds, nnz)
+        and bool(((cut.row_bounds % bands[:, None] == 0) | (cut.row_bounds == rows[:, None])).all())
+        and bool((cut.links >= 0).all() and (cut.links < [layers, workers, workers]).all())
+        and _are_links(cut, manifest.features)
     )
-    if not fits:
-        raise ModelError(f"{where} does not fit its manifest: make the model again with 'lamella prep'")
+
+
+def _are_bounds(bounds: NDArray[np.int64], last: NDArray[np.int64]) -> bool:
+    """Whether each layer's ascend from 0 to its last. Between these, no difference is too large for int64."""
+    within = (bounds >= 0) & (bounds <= last[:, None])
+    ascending = np.diff(bounds, axis=1) >= 0 if within.all() else within
+    return bool(ascending.all() and (bounds[:, 0] == 0).all() and (bounds[:, -1] == last).all())
+
+
+def _are_links(cut: Cut, features: int) -> bool:
+    """Whether each is there once, and names ascending rows of its sender's."""
+    if not len(cut.links):
+        return not len(cut.link_rows)
+    layer, receiver, sender = cut.links.T
+    own = layer == 0
+    order = np.lexsort((sender, receiver, layer))
+    once = len(np.unique(cut.links, axis=0)) == len(cut.links)
+    if not once or (order != np.arange(len(order))).any() or ((receiver == sender) != own).any():
+        return False
+    before = np.maximum(layer - 1, 0)
+    first = np.where(own, 0, cut.row_bounds[before, sender])
+    stop = np.where(own, features, cut.row_bounds[before, sender + 1])
+    falls = np.flatnonzero(cut.link_rows[1:] <= cut.link_rows[:-1]) + 1
+    if not np.isin(falls, cut.link_starts).all():
+        return False
+    # They ascend, so each link's first and last row tell of all.
+    some = np.diff(cut.link_starts) > 0
+    lowest, highest = cut.link_rows[cut.link_starts[:-1][some]], cut.link_rows[cut.link_starts[1:][some] - 1]
+    return bool((lowest >= first[some]).all() and (highest < stop[some]).all())

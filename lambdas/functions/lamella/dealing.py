@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from lamella.errors import RunError
 from lamella.plan import Range
+from lamella.tensors import loaded
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,8 @@ def parse_dealing(data: bytes, samples: int, dealt: Sequence[Range], where: str)
         If it isn't each of the run's samples once, ascending for every worker.
     """
     try:
-        numbers = load_tensors(data)["numbers"]
-    except (SafetensorError, KeyError, ValueError) as error:
+        numbers = loaded(data)["numbers"]
+    except (KeyError, ValueError) as error:
         raise RunError(f"{where} is no dealing of samples: {error}") from error
     if numbers.dtype != np.uint32 or numbers.shape != (samples,):
         raise RunError(f"{where} does not deal the run's {samples:,} samples")

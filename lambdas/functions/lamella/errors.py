@@ -20,8 +20,21 @@ LamellaError                 one line: what is wrong, where, what to do
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """The text on one line, with every character that does not print escaped as Python writes it."""
+    if text.isprintable():
+        return text
+    line = " ".join(line.strip() for line in text.splitlines())
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in line
+    )
+
+
 class LamellaError(Exception):
     """Base of all; its text is one line for the user.
+
+    Names in it may be anybody's: what does not print, line breaks and a terminal's escapes among it, is shown
+    escaped, wherever the text goes.
 
     Attributes
     ----------
@@ -31,6 +44,9 @@ class LamellaError(Exception):
 
     exit_code = 1
     may_pass = False
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InputError(LamellaError):

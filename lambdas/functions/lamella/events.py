@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from lamella.errors import InputError, PlanError
 from lamella.layout import INPUTS
@@ -14,12 +14,40 @@ from lamella.plan import StrategyName
 
 STRATEGIES = ("auto", *get_args(StrategyName))
 CHANNELS = ("auto", "sns", "sqs", "s3")
+MOST_SHOWN = 100  # characters of what is wrong, in the message about it
+MOST_NAME = 1024  # characters: of a key in S3, and of what else has a name
 # What Step Functions takes as the name of an execution (API reference, StartExecution).
 RUN_ID = r"""^[^\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}$"""
 
 
 class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def parse(cls, data: object) -> Self:
+        """Check what a function was called with.
+
+        Raises
+        ------
+        InputError
+            If it is something else; names the first field that is wrong.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            field = ".".join(str(part) for part in first["loc"])[:MOST_SHOWN] or "all of it"
+            shown = repr(first["input"])[:MOST_SHOWN]
+            raise InputError(f"{cls.__name__}, {field}: {first['msg']} (it is {shown})") from error
+
+
+def _checked_run(run: str) -> str:
+    if run in {".", ".."}:
+        raise ValueError("names no folder: give the execution another name")
+    return run
+
+
+RunName = Annotated[str, Field(pattern=RUN_ID), AfterValidator(_checked_run)]
 
 
 class RunRequest(_Event):
@@ -30,17 +58,20 @@ class RunRequest(_Event):
 
     model: str = Field(
         pattern=r"^s3://[^/]+/.*$",
+        max_length=MOST_NAME + 70,
         description="S3 address of a prepared model's folder: below models/ in the stack's bucket, or in one "
         "of its DataBuckets.",
     )
     input: str = Field(
         pattern=r"^s3://[^/]+/.+$",
+        max_length=MOST_NAME + 70,
         description="S3 address of the samples: below inputs/ in the stack's bucket, or in one of its "
         "DataBuckets; .tsv, .tsv.gz, .npy, .npz, .safetensors, .csv or .parquet, samples x features.",
     )
     id_column: str | None = Field(
         default=None,
         min_length=1,
+        max_length=MOST_NAME,
         description="Name of a column of a .csv or .parquet input that is no feature but each sample's id, "
         "which the predictions then begin with.",
     )
@@ -96,7 +127,7 @@ class PlanEvent(_Event):
     """Input of Plan."""
 
     execution: str
-    run: str = Field(pattern=RUN_ID)
+    run: RunName
     request: Any
 
 
@@ -136,7 +167,7 @@ class WaitAnswer(_Event):
 class WorkerEvent(_Event):
     """Input of a worker."""
 
-    run: str = Field(pattern=RUN_ID)
+    run: RunName
     attempt: int = Field(ge=1)
     worker: int = Field(ge=0)
 
@@ -144,7 +175,7 @@ class WorkerEvent(_Event):
 class CollectEvent(_Event):
     """Input of Collect."""
 
-    run: str = Field(pattern=RUN_ID)
+    run: RunName
     attempt: int = Field(ge=1)
 
 
@@ -254,7 +285,7 @@ class FinishEvent(_Event):
     """Input of Finish: after a run, after its failure, or from the rule on stopped executions."""
 
     execution: str
-    run: str = Field(pattern=RUN_ID)
+    run: RunName
     status: Literal["SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"]
     error: StateError | None = None
 
@@ -283,7 +314,7 @@ def parse_request(data: object) -> RunRequest:
         request = RunRequest.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "input"
+        field = ".".join(str(part) for part in first["loc"])[:MOST_SHOWN] or "input"
         known = ", ".join(RunRequest.model_fields)
         if first["type"] == "extra_forbidden":
             raise InputError(
@@ -292,7 +323,8 @@ def parse_request(data: object) -> RunRequest:
             ) from error
         if first["type"] == "missing":
             raise InputError(f"the run's input has no {field!r}: give {example}") from error
-        raise InputError(f"{field} of the run's input: {first['msg']} (it is {first['input']!r})") from error
+        shown = repr(first["input"])[:MOST_SHOWN]
+        raise InputError(f"{field} of the run's input: {first['msg']} (it is {shown})") from error
     check_name("strategy", request.strategy, STRATEGIES)
     check_name("channel", request.channel, CHANNELS)
     return request
@@ -303,10 +335,10 @@ def parse_plan_event(data: Mapping[str, Any]) -> PlanEvent | RecoverEvent:
 
     Raises
     ------
-    ValidationError
+    InputError
         If it is neither.
     """
-    return RecoverEvent.model_validate(data) if "attempt" in data else PlanEvent.model_validate(data)
+    return RecoverEvent.parse(data) if "attempt" in data else PlanEvent.parse(data)
 
 
 def parse_intake_event(data: Mapping[str, Any]) -> LookEvent | UploadEvent:
@@ -314,10 +346,10 @@ def parse_intake_event(data: Mapping[str, Any]) -> LookEvent | UploadEvent:
 
     Raises
     ------
-    ValidationError
+    InputError
         If it is neither.
     """
-    return UploadEvent.model_validate(data) if "key" in data else LookEvent.model_validate(data)
+    return UploadEvent.parse(data) if "key" in data else LookEvent.parse(data)
 
 
 def check_name(what: str, name: str, known: tuple[str, ...]) -> None:
@@ -329,9 +361,12 @@ def check_name(what: str, name: str, known: tuple[str, ...]) -> None:
         If it isn't among ``known``.
     """
     if name not in known:
-        raise PlanError(f"unknown {what} {name!r}{_nearest(name, known)}: use {', '.join(known)}")
+        raise PlanError(
+            f"unknown {what} {name[:MOST_SHOWN]!r}{_nearest(name, known)}: use {', '.join(known)}"
+        )
 
 
 def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    # Comparing takes time by the square of the length.
+    close = difflib.get_close_matches(name[:MOST_SHOWN], list(known), n=1, cutoff=0.4)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -50,6 +50,9 @@ class Mailbox:
         Ends a wait whose run is over.
     holds
         Whether what was received is acknowledged by `acknowledge` and at `close`, not at once.
+    expected
+        The letters that may come, and the most bytes of each: all that is kept of what comes. None where
+        anything may.
     """
 
     def __init__(
@@ -62,7 +65,9 @@ class Mailbox:
         deadline: Deadline,
         watch: AbortWatch,
         holds: bool = False,
+        expected: Mapping[Source, int] | None = None,
     ) -> None:
+        self._expected = expected
         self._channel, self._run, self._attempt, self._worker = channel, run_digest(run), attempt, worker
         self._deadline, self._watch = deadline, watch
         self._chunks: dict[Source, dict[int, Message]] = {}
@@ -110,7 +115,7 @@ class Mailbox:
         return [message.to_bytes() for chunks in self._chunks.values() for message in chunks.values()]
 
     def meanwhile(self, call: Callable[[], float]) -> None:
-        """Have something done during waits for letters: before each, and after as long as it says, seconds."""
+        """Have something done during waits for letters: before each, and after as many seconds as it says."""
         self._meanwhile = call
 
     def acknowledge(self) -> None:
@@ -377,7 +382,17 @@ class Mailbox:
             raise RunAborted(
                 f"attempt {message.attempt} of this run is under way: attempt {self._attempt} ends"
             )
+        self._check_expected(message.key, len(message.payload))
         return message
+
+    def _check_expected(self, key: Source, size_bytes: int) -> None:
+        if self._expected is None or size_bytes <= self._expected.get(key, -1):
+            return
+        (layer, first_sample), source = key
+        raise MessageError(
+            f"a message says it is worker {source}'s for layer {layer}, samples from {first_sample}, and "
+            + (f"has {size_bytes:,} bytes" if key in self._expected else "nothing waits for that")
+        )
 
     def _followed(self, pointers: Sequence[Source]) -> list[Message]:
         """What lies where messages point to."""
@@ -406,6 +421,7 @@ class Mailbox:
                 f"worker {message.source} sent two different messages for layer {message.layer}"
             )
         chunks[message.chunk] = message
+        self._check_expected(message.key, sum(len(each.payload) for each in chunks.values()))
         return self._complete(message.key)
 
     def _has(self, key: Source) -> bool:

@@ -9,31 +9,43 @@ column *of the source*, so that a row's sum, taken in stored order, is the same 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
+from pydantic_core import from_json
 
 from lamella.activation_names import Activation
 from lamella.errors import InputError, ModelError
-from lamella.files import Files, checked_path
+from lamella.files import Files, checked_path, read_bounded
 from lamella.numbers import BFLOAT16
+from lamella.tensors import loaded
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 FORMAT = "lamella-model"
 VERSION = 3
 MANIFEST = "manifest.json"
 
+# Of a layer. A function holds a few arrays of a number for each of them, whatever the model's files hold.
+MOST_ROWS = 2**24
+# Of manifest.json, and of layers, cuts or files in it. Read, it takes up to forty times as much memory.
+MOST_MANIFEST_BYTES = 16 << 20
+MOST_PARTS = 1 << 14
+# Of the tiles' table, or a cut: read, it takes up to twelve times as much memory.
+MOST_TABLE_BYTES = 128 << 20
+
 Count = Annotated[int, Field(ge=0, lt=2**48)]
+Size = Annotated[int, Field(ge=1, le=MOST_ROWS)]
+Number = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-DType = Literal["U8", "U16", "U32", "U64", "F16", "BF16", "F32"]
+Unsigned = Literal["U8", "U16", "U32"]
+Float = Literal["F16", "BF16", "F32"]
+DType = Unsigned | Float
 DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(code).newbyteorder("<")
-    for name, code in {"U8": "u1", "U16": "u2", "U32": "u4", "U64": "u8", "F16": "f2", "F32": "f4"}.items()
+    for name, code in {"U8": "u1", "U16": "u2", "U32": "u4", "F16": "f2", "F32": "f4"}.items()
 } | {"BF16": BFLOAT16}
 DENSE_DTYPES = ("F32", "F16", "BF16")
 
@@ -44,7 +56,7 @@ class Tensor:
 
     file: str
     offset: Count
-    dtype: DType
+    dtype: Unsigned
     length: Count
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
@@ -62,7 +74,7 @@ class Tensor:
 class Table:
     """Values given as one-byte codes into a table of at most 256 float32 values."""
 
-    values: tuple[float, ...]
+    values: Annotated[tuple[Number, ...], Field(min_length=1, max_length=256)]
 
 
 @dataclass(frozen=True)
@@ -124,18 +136,18 @@ class Layer:
         Of all of its tiles, one after the other.
     """
 
-    rows: Annotated[int, Field(ge=1, lt=2**32)]
-    columns: Annotated[int, Field(ge=1, lt=2**32)]
+    rows: Size
+    columns: Size
     nnz: Count
-    row_nnz: Count | DType
-    indices: DType | None
-    values: float | Table | DType
-    bias: float | DType
+    row_nnz: Count | Unsigned
+    indices: Unsigned | None
+    values: Number | Table | Float
+    bias: Number | Literal["F32"]
     bias_on: Literal["all", "nonzero"]
     activation: Activation
-    slope: float
-    lo: float | None
-    hi: float | None
+    slope: Number
+    lo: Number | None
+    hi: Number | None
     zeros_to_zeros: bool
     order: Tensor | None
     file: str
@@ -228,21 +240,34 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     ModelError
         If it isn't one, is of another version, names files outside its folder, or contradicts itself.
     """
+    if len(data) > MOST_MANIFEST_BYTES:
+        raise ModelError(
+            f"{where} has more than {MOST_MANIFEST_BYTES >> 20} MiB: make the model again with 'lamella prep'"
+        )
     try:
-        head = json.loads(data)
+        # Unlike the standard library's, this parser refuses what is nested without end.
+        head = from_json(data)
     except ValueError as error:
         raise ModelError(f"{where} is not JSON: make the model again with 'lamella prep'") from error
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ModelError(f"{where} is not the manifest of a prepared model: make one with 'lamella prep'")
     if head.get("version") != VERSION:
         raise ModelError(
-            f"{where} has format version {head.get('version')!r}, this Lamella reads {VERSION}: prep again"
+            f"{where} has format version {str(head.get('version'))[:20]}, this Lamella reads {VERSION}: "
+            "prep again"
         )
+    # Each that is wrong would become an error of its own.
+    for name in ("layers", "cuts", "files"):
+        given = head.get(name)
+        if isinstance(given, list | dict) and len(given) > MOST_PARTS:
+            raise ModelError(
+                f"{where} has {len(given):,} {name}, and {MOST_PARTS:,} can be: make the model with fewer"
+            )
     try:
-        manifest = _MANIFEST.validate_json(data)
+        manifest = _MANIFEST.validate_python(head)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"])[:200]
         raise ModelError(
             f"{where}: {field}: {first['msg']}: make the model again with 'lamella prep'"
         ) from error
@@ -259,7 +284,7 @@ def read_manifest(files: Files) -> Manifest:
         If there is none, or it can't be read.
     """
     try:
-        data = files.read(MANIFEST)
+        data = files.read(MANIFEST, 0, MOST_MANIFEST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError(
             f"{files.location()} is not a prepared model (no {MANIFEST}): make one with 'lamella prep'"
@@ -300,6 +325,12 @@ def _check(manifest: Manifest, where: str) -> None:
                 refuse(f"{name} of layer {k} has {tensor.length} elements")
         if isinstance(layer.row_nnz, int) and layer.row_nnz * layer.rows != layer.nnz:
             refuse(f"layer {k} has {layer.nnz} weights in {layer.rows} rows of {layer.row_nnz}")
+        if layer.nnz > layer.rows * layer.columns:
+            refuse(f"layer {k} has {layer.nnz} weights for {layer.rows} rows x {layer.columns} columns")
+        if layer.rows * layer.row_bytes + layer.nnz * layer.entry_bytes > manifest.files[layer.file].bytes:
+            refuse(f"layer {k} is larger than its file {layer.file}")
+        if layer.lo is not None and layer.hi is not None and layer.lo > layer.hi:
+            refuse(f"layer {k} is clipped to {layer.lo} at least and {layer.hi} at most")
         if layer.dense is None:
             fits = layer.indices is not None and layer.values != "BF16"
         else:
@@ -321,17 +352,29 @@ def read_tensors(
         If it is missing, or another one.
     """
     where = files.location(path)
+    if manifest.files[path].bytes > MOST_TABLE_BYTES:
+        raise ModelError(
+            f"{where} has {manifest.files[path].bytes:,} bytes, more than the {MOST_TABLE_BYTES:,} that a "
+            "function can read of it: ask for fewer workers, for which it is smaller"
+        )
     try:
-        data = files.read(path)
+        data = read_bounded(files, path, MOST_TABLE_BYTES)
     except FileNotFoundError as error:
         raise ModelError(f"{where} is missing: copy or prepare the model again") from error
+    except InputError as error:
+        raise ModelError(f"{error}: copy or prepare the model again") from error
     if hashlib.sha256(data).hexdigest() != manifest.files[path].sha256:
         raise ModelError(f"{where} is not the file that was prepared (sha256 differs): copy the model again")
     try:
-        tensors = load_tensors(data)
-    except (SafetensorError, ValueError) as error:
+        tensors = loaded(data)
+    except ValueError as error:
         raise ModelError(f"{where} can't be read: {error}: prepare the model again") from error
     if set(tensors) != set(names):
-        held = ", ".join(sorted(tensors))
+        held = ", ".join(sorted(tensors)[:10])
         raise ModelError(f"{where} holds {held}, not {', '.join(names)}: prepare the model again")
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind != "u" or not tensor.ndim:
+            raise ModelError(
+                f"{where}: {name} is no list of whole numbers ({tensor.dtype}): prepare the model again"
+            )
     return tensors

@@ -13,16 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lamella.activations import Activations
-from lamella.codec import decode, encode
+from lamella.codec import decode, encode, most_encoded_bytes
 from lamella.errors import MessageError, RunError
 from lamella.plan import Range
 from lamella.records import Share, WorkerReport, from_json, to_json
-from lamella.tensors import LENGTH_BYTES, head
+from lamella.tensors import LENGTH_BYTES, MOST_HEADER_BYTES, head
 
 # Of one block of every worker, as float32: all of them together are what Collect may have to hold.
 BLOCK_BYTES = 16 << 20
-# The format's own limit (safetensors, MAX_HEADER_SIZE).
-MOST_HEADER_BYTES = 100_000_000
 
 
 def block_bounds(share: Share, workers: int) -> list[Range]:
@@ -128,7 +126,7 @@ def parse_head(data: bytes, share: Share, workers: int, where: str) -> PartHead:
         report = described["report"]
         checksums = [int(checksum) for checksum in json.loads(described["crc32"])]
         offsets = {name: _offsets(entry) for name, entry in entries.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RunError(f"{where} is no part of an output ({type(error).__name__} in its header)") from error
     bounds, rows = block_bounds(share, workers), share.rows[1] - share.rows[0]
     if list(offsets) != [str(start) for start, _ in bounds] or len(checksums) != len(bounds):
@@ -136,7 +134,7 @@ def parse_head(data: bytes, share: Share, workers: int, where: str) -> PartHead:
     blocks, end = [], 0
     for positions, (start, stop), checksum in zip(bounds, offsets.values(), checksums, strict=True):
         count = positions[1] - positions[0]
-        if start != end or not 0 <= stop - start <= _most_bytes(rows, count):
+        if start != end or not 0 <= stop - start <= most_encoded_bytes(rows, count):
             raise RunError(f"{where} has blocks where, or of a size that, none can be")
         blocks.append(Block(positions, len(data) + start, len(data) + stop, checksum))
         end = stop
@@ -168,11 +166,6 @@ def parse_block(data: bytes, block: Block, share: Share, where: str) -> Activati
 def _offsets(entry: dict[str, list[int]]) -> Range:
     start, stop = entry["data_offsets"]
     return int(start), int(stop)
-
-
-def _most_bytes(rows: int, samples: int) -> int:
-    """More than the codec makes of any such block: each cell's bit and value, and each sample's number."""
-    return 5 * rows * samples + 8 * samples + 4096
 
 
 def _described(share: Share) -> str:

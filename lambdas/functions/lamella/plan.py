@@ -15,12 +15,10 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from lamella.errors import RunError
-from lamella.tensors import metadata
+from lamella.tensors import loaded, metadata
 
 Range = tuple[int, int]
 StrategyName = Literal["serial", "samples", "rows", "pipeline", "hybrid"]
@@ -296,9 +294,9 @@ def parse_assignment(data: bytes, where: str) -> Assignment:
         If it is something else.
     """
     try:
-        all_rows = load_tensors(data)["rows"].astype(np.int64)
+        all_rows = loaded(data)["rows"].astype(np.int64)
         written = _ASSIGNMENT.validate_json(metadata(data)["assignment"])
-    except (SafetensorError, ValidationError, KeyError, ValueError) as error:
+    except (ValidationError, KeyError, ValueError) as error:
         raise RunError(f"{where} is not a worker's task: {str(error).splitlines()[0]}") from error
 
     # By identity: what is written again is as it was.

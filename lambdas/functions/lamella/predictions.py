@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.dealing import Dealing
+from lamella.errors import ModelError
 from lamella.files import Files
 from lamella.kernel.curves import softmax
 from lamella.manifest import DTYPES, Layer
@@ -41,11 +42,27 @@ class SampleBlock:
 
 
 def source_rows(model: Files, last: Layer) -> NDArray[np.int64]:
-    """The source's row of each stored row of the last layer."""
+    """The source's row of each stored row of the last layer.
+
+    Raises
+    ------
+    ModelError
+        If they are not each of the layer's rows once.
+    """
     if last.order is None:
         return np.arange(last.rows)
     start, stop = last.order.span(0, last.order.length)
-    return np.frombuffer(model.read(last.order.file, start, stop), DTYPES[last.order.dtype]).astype(np.int64)
+    data = model.read(last.order.file, start, stop)
+    seen = np.zeros(last.rows, bool)
+    if len(data) == stop - start:
+        order = np.frombuffer(data, DTYPES[last.order.dtype]).astype(np.int64)
+        seen[order[order < last.rows]] = True
+    if not seen.all():
+        raise ModelError(
+            f"{model.location(last.order.file)} does not name each output once: make the model again with "
+            "'lamella prep'"
+        )
+    return order
 
 
 def step_samples(outputs: int) -> int:

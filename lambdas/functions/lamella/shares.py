@@ -10,8 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
 from lamella.activations import Activations
 from lamella.codec import decode, encode
@@ -19,7 +17,7 @@ from lamella.errors import RunError
 from lamella.inputs import Batch
 from lamella.plan import Range
 from lamella.storage import Bucket
-from lamella.tensors import head
+from lamella.tensors import head, loaded
 from lamella.uploads import PART_BYTES, SENDERS, Upload
 
 BLOCK_BYTES = 4 << 20
@@ -75,12 +73,12 @@ def share_from_bytes(data: bytes, rows: int, samples: Range, where: str) -> Acti
         If it is something else.
     """
     try:
-        tensors = load_tensors(data)
+        tensors = loaded(data)
         parts = [
             decode(tensors[str(start)].tobytes(), rows, (start, stop))
             for start, stop in _blocks(rows, samples)
         ]
-    except (SafetensorError, KeyError) as error:
+    except (KeyError, ValueError) as error:
         raise RunError(f"{where} is no share of an input: {error}") from error
     live = np.concatenate([part.live for part in parts])
     return Activations(live, np.concatenate([part.values for part in parts], axis=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -66,6 +67,20 @@ class Bucket:
             As `read`.
         """
         return self._get(path)
+
+    def read_at_most(self, path: str, most_bytes: int) -> bytes:
+        """All of one object, of which nothing is read if it is larger.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such object.
+        InputError
+            If it is larger.
+        CloudError
+            If S3 does not give it, after retries.
+        """
+        return self._get(path, most_bytes)[0]
 
     def write(self, path: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """Put one object.
@@ -173,13 +188,19 @@ class Bucket:
         head = self._head(path)
         return head["ContentLength"] if head else None
 
-    def _get(self, path: str, **bounds: Any) -> tuple[bytes, str]:
+    def _get(self, path: str, most_bytes: float = math.inf, **bounds: Any) -> tuple[bytes, str]:
         """Bytes and ETag."""
         with self._explained(_READING, path):
             for tries_left in reversed(range(READ_TRIES)):
                 answer = self.client.get_object(
                     Bucket=self.bucket, Key=self.prefix + checked_path(path), **bounds
                 )
+                if answer["ContentLength"] > most_bytes:
+                    answer["Body"].close()
+                    raise InputError(
+                        f"{self.location(path)} has {answer['ContentLength']:,} bytes, and {most_bytes:,} "
+                        "can be read: split it"
+                    )
                 try:
                     return answer["Body"].read(), answer["ETag"]
                 except _BODY_ENDED:
@@ -226,6 +247,8 @@ class Bucket:
                 raise FileNotFoundError(f"there is no {where}") from error
             if doing == _READING and code in {"AccessDenied", "403"}:
                 raise FileNotFoundError(f"{where} is not there, or may not be read (AccessDenied)") from error
+            if doing == _READING and code in {"InvalidRange", "416"}:
+                raise FileNotFoundError(f"{where} is empty, or ends before what is wanted of it") from error
             raise CloudError(f"{doing} {where} failed: {code}: {error}") from error
         except BotoCoreError as error:
             raise CloudError(f"{doing} {where} failed: {error}") from error

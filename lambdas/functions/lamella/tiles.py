@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lamella.errors import ModelError
 from lamella.files import Files
-from lamella.manifest import Manifest, read_tensors
+from lamella.manifest import MOST_ROWS, Manifest, read_tensors
 from lamella.plan import LayerPart
 
 TILE_TENSORS = ("starts", "rows", "entries", "offsets")
@@ -86,6 +86,10 @@ class TileMap:
         )
 
 
+def _within(values: NDArray[np.int64], most: int) -> bool:
+    return bool(((values >= 0) & (values <= most)).all())
+
+
 def read_tiles(files: Files, manifest: Manifest) -> TileMap:
     """The tiles of a prepared model.
 
@@ -102,7 +106,12 @@ def read_tiles(files: Files, manifest: Manifest) -> TileMap:
         starts.shape == (len(layers) + 1,)
         and rows.shape == entries.shape == offsets.shape == (count,)
         and (starts[0], starts[-1]) == (0, count)
-        and bool((np.diff(starts) > 0).all() and (rows > 0).all())
+        and bool(((starts >= 0) & (starts <= count)).all() and (np.diff(starts) > 0).all())
+        # So that no sum of them is too large for int64: a table has less than 2**28.
+        and _within(rows, MOST_ROWS)
+        and _within(entries, 2**35)
+        and _within(offsets, 2**48)
+        and bool((rows > 0).all())
         and bool((np.add.reduceat(rows, starts[:-1]) == [layer.rows for layer in layers]).all())
         and bool((np.add.reduceat(entries, starts[:-1]) == [layer.nnz for layer in layers]).all())
     )

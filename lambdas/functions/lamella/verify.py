@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from lamella.errors import ModelError
+from lamella.errors import InputError, ModelError
 from lamella.files import Directory
 from lamella.manifest import Manifest, read_manifest
 
@@ -18,9 +18,13 @@ def verify_files(directory: Path) -> Manifest:
     ModelError
         If it is no prepared model, or a file is missing or not the one that was prepared; names the file.
     """
-    manifest = read_manifest(Directory(directory))
+    files = Directory(directory)
+    manifest = read_manifest(files)
     for name, stored in manifest.files.items():
-        path = directory / name
+        try:
+            path = files.path(name)
+        except InputError as error:
+            raise ModelError(str(error)) from error
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()

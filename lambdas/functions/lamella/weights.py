@@ -15,6 +15,9 @@ from lamella.manifest import DTYPES, Layer, Table
 from lamella.plan import LayerPart
 from lamella.tiles import Tiles
 
+# Of a part: the kernel counts them in int32.
+MOST_ENTRIES = 2**31
+
 
 @dataclass(frozen=True)
 class StoredPart:
@@ -52,11 +55,7 @@ class StoredPart:
         ModelError
             If a weight multiplies a row that the block lacks.
         """
-        indices = self.indices if position is None else position[self.indices]
-        if len(indices) and (indices.min() < 0 or indices.max() >= columns):
-            raise ModelError(
-                f"layer {self.layer} needs rows that its cut doesn't name: prepare the model again"
-            )
+        indices = _in_block(self.indices, position, layer.columns, columns, self.layer)
         return LayerWeights(
             number=self.layer,
             columns=columns,
@@ -97,15 +96,11 @@ class DensePart:
 
     def for_kernel(self, layer: Layer, position: NDArray[np.int32] | None, columns: int) -> DenseWeights:
         """As `StoredPart.for_kernel`; the weights themselves are not copied."""
-        positions = None if self.positions is None else self.positions.astype(np.int32)
-        if position is not None:
-            positions = position if positions is None else position[positions]
-        if not self.rows:  # then none is multiplied, and none was sent
-            positions = None
-        if positions is not None and (positions.min() < 0 or positions.max() >= columns):
-            raise ModelError(
-                f"layer {self.layer} needs rows that its cut doesn't name: prepare the model again"
-            )
+        positions: NDArray[np.int32] | None = None
+        # Without rows none is multiplied, and none was sent.
+        if self.rows and not (self.positions is None and position is None):
+            rows_before = np.arange(layer.columns) if self.positions is None else self.positions
+            positions = _in_block(rows_before, position, layer.columns, columns, self.layer)
         return DenseWeights(
             number=self.layer,
             columns=columns,
@@ -125,6 +120,26 @@ class DensePart:
 
 
 AnyPart = StoredPart | DensePart
+
+
+def _in_block(
+    rows: NDArray[np.integer], position: NDArray[np.int32] | None, width: int, columns: int, layer: int
+) -> NDArray[np.int32]:
+    """Rows of the layer before, of which there are ``width``, as rows of a block of ``columns``.
+
+    The kernel reads where they say, so each is looked at.
+
+    Raises
+    ------
+    ModelError
+        If there is no such row, or the block lacks it.
+    """
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < width:
+        raise ModelError(f"layer {layer} multiplies rows that there are not: prepare the model again")
+    indices = rows.astype(np.int32, copy=False) if position is None else position[rows]
+    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < columns:
+        raise ModelError(f"layer {layer} needs rows that its cut doesn't name: prepare the model again")
+    return indices
 
 
 def _activation(layer: Layer) -> ActivationName:
@@ -152,6 +167,11 @@ def decoded(
         If they are not what the part's cut says.
     """
     rows, nnz = part.rows[1] - part.rows[0], part.entries[1] - part.entries[0]
+    if nnz >= MOST_ENTRIES:
+        raise ModelError(
+            f"layer {part.layer} of {where} has {nnz:,} weights for one worker, which takes less than "
+            f"{MOST_ENTRIES:,}: ask for more workers"
+        )
     fields = _fields(layer)
     # Each is written where it stays, in its final type: large layers are copied no more than once.
     arrays = {field.name: np.empty(nnz if field.per_entry else rows, field.ready) for field in fields}
@@ -184,7 +204,12 @@ def decoded(
     if isinstance(layer.values, float):
         values = np.full(nnz, layer.values, np.float32)
     elif isinstance(layer.values, Table):
-        values = np.array(layer.values.values, np.float32)[arrays["values"]]
+        table = np.array(layer.values.values, np.float32)
+        if arrays["values"].max(initial=0) >= len(table):
+            raise ModelError(
+                f"layer {part.layer} of {where} names values that there are not: prepare it again"
+            )
+        values = table[arrays["values"]]
     else:
         values = arrays["values"]
     return StoredPart(part.layer, starts, arrays["indices"], values, bias)

@@ -99,7 +99,7 @@ def test_a_line_that_never_ends_is_refused_early(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(graph_challenge, "_PIECE_BYTES", 64)
     with pytest.raises(BatchError, match="line 1"):
         read_batch(gzip.compress(b"7" * 10_000), "a.tsv.gz", 9, None)
-    gathered = next(graph_challenge._whole_lines(graph_challenge._pieces(b"7" * 10_000)))
+    gathered = next(graph_challenge._whole_lines(graph_challenge._pieces(b"7" * 10_000, 64)))
     assert len(gathered) == 128
 
 

@@ -13,7 +13,9 @@ from lamella.errors import BatchError
 from lamella.inputs import read_batch
 from lamella.inputs.ids import IdLines, checked_id, ids_to_bytes
 
-PRINTING = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), min_size=1)
+PRINTING = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), min_size=1).filter(
+    lambda text: text[0] not in "=+-@\uff1d\uff0b\uff0d\uff20"
+)
 
 
 def test_a_csv_s_column_of_ids_is_no_feature() -> None:
@@ -44,6 +46,17 @@ def test_refused_with_one_line(name: str, data: bytes, message: str) -> None:
     with pytest.raises(BatchError, match=message) as caught:
         read_batch(data, name, 2, id_column="id")
     assert str(caught.value).startswith(name)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+f()", "\uff1d1"])
+def test_an_id_that_a_spreadsheet_would_run_is_refused(text: str) -> None:
+    with pytest.raises(BatchError, match=r"a spreadsheet would take the id .* for a formula"):
+        checked_id(text, "here")
+
+
+@pytest.mark.parametrize("text", ["-5", "+49 171 (0) 55", "-1.5", "a=b", "x@y", "2026-11-24"])
+def test_numbers_dates_and_telephones_are_ids(text: str) -> None:
+    assert checked_id(text, "here") == text
 
 
 def test_a_csv_without_ids_has_none() -> None:

@@ -30,7 +30,7 @@ class Client:
         self.answers = list(answers)
 
     def get_object(self, **_: Any) -> dict[str, Any]:
-        return {"Body": Body(self._next()), "ETag": "tag"}
+        return {"Body": Body(self._next()), "ETag": "tag", "ContentLength": 0}
 
     def delete_objects(self, **_: Any) -> dict[str, Any]:
         return {"Errors": self._next()}

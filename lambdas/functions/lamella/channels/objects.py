@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.channels.base import Place, Source
 from lamella.channels.object_format import HEAD_BYTES, find, object_path, to_object
 from lamella.errors import MessageError
+from lamella.messages import HEADER_BYTES
 from lamella.storage import Bucket
 
 _READERS = 16
@@ -20,10 +21,12 @@ class Objects:
     ----------
     bucket
         Below which the objects of this run and attempt are.
+    expected
+        The letters that may come, and the most bytes of each, as `lamella.mailbox.Mailbox` has them.
     """
 
-    def __init__(self, bucket: Bucket, worker: int) -> None:
-        self._bucket, self._worker = bucket, worker
+    def __init__(self, bucket: Bucket, worker: int, expected: Mapping[Source, int] | None = None) -> None:
+        self._bucket, self._worker, self._expected = bucket, worker, expected
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="halo")
 
     def write(self, place: Place, messages: Sequence[tuple[int, bytes]]) -> None:
@@ -77,9 +80,14 @@ class Objects:
             head = self._bucket.read(path, 0, HEAD_BYTES)
             spans = find(head, self._worker, where)
             begin, end = spans[0][0], spans[-1][1]
+            self._check_expected(source, end - begin - HEADER_BYTES * len(spans), where)
             data = head[begin:end]
             if len(data) < end - begin:
                 data += self._bucket.read(path, begin + len(data), end)
         except FileNotFoundError:
             return None
         return [data[start - begin : stop - begin] for start, stop in spans]
+
+    def _check_expected(self, source: Source, size_bytes: int, where: str) -> None:
+        if self._expected is not None and size_bytes > self._expected.get(source, 0):
+            raise MessageError(f"{where} has {size_bytes:,} bytes for worker {self._worker}, which can't be")

@@ -97,6 +97,11 @@ def decode(data: bytes, rows: int, samples: Range, base: Base | None = None) -> 
     return Activations(live + samples[0], values.view(np.float32))
 
 
+def most_encoded_bytes(rows: int, samples: int) -> int:
+    """More than `encode` makes of any such block: each cell's bit and value, and each sample's number."""
+    return 5 * rows * samples + 8 * samples + 4096
+
+
 def _read_block(reader: Reader, rows: int, n: int) -> Words:
     flags = reader.number()
     if flags > _ROWS | _BY_SAMPLE:

@@ -12,6 +12,7 @@ from lamella.errors import BatchError
 from lamella.inputs.arrays import read_npy, read_safetensors, read_sparse_npz
 from lamella.inputs.batch import MAX_SAMPLES, Batch
 from lamella.inputs.graph_challenge import read_graph_challenge
+from lamella.inputs.ids import MAX_ID_CHARACTERS
 from lamella.inputs.parquet import read_parquet
 from lamella.inputs.table import read_csv
 
@@ -86,6 +87,8 @@ def check_id_column(name: str, id_column: str | None) -> None:
         If that is so, or as `known_suffix`.
     """
     suffix = known_suffix(name)
+    if id_column is not None and len(id_column) > MAX_ID_CHARACTERS:
+        raise BatchError(f"a column of {len(id_column):,} characters can't be in {name}: correct id_column")
     if id_column is not None and suffix not in _TABLES:
         raise BatchError(
             f"{name} has no column {id_column!r}: ids are in a {' or '.join(_TABLES)}; leave id_column out"

@@ -12,8 +12,6 @@ from tokenize import TokenError
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
 from lamella.errors import BatchError
 from lamella.inputs.batch import (
@@ -26,6 +24,7 @@ from lamella.inputs.batch import (
     join,
     reason,
 )
+from lamella.tensors import loaded
 
 _NUMBERS = "biuf"
 # numpy reads a header as a Python literal: a damaged one breaks, a hostile one overflows, that parser.
@@ -62,14 +61,14 @@ def read_safetensors(data: bytes, name: str, features: int, samples: int | None)
         If there is no such tensor of numbers, or it doesn't fit the model.
     """
     try:
-        tensors = load_tensors(data)
-    except (SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
+        tensors = loaded(data)
+    except ValueError as error:
         raise BatchError(
             f"{name} can't be read as safetensors ({reason(error)}): save it again as F32"
         ) from error
     chosen = [key for key in _TENSOR_NAMES if key in tensors] or list(tensors)
     if len(chosen) != 1:
-        names = ", ".join(sorted(tensors)[:5]) or "none"
+        names = ", ".join(key[:40] for key in sorted(tensors)[:5]) or "none"
         raise BatchError(f"{name} holds {len(tensors)} tensors ({names}): name the one to use 'samples'")
     values = tensors[chosen[0]]
     if values.dtype.kind not in _NUMBERS:
@@ -140,12 +139,18 @@ def _npz_members(data: bytes, name: str) -> dict[str, NDArray[np.generic]]:
             if any(member.compress_type not in _NUMPY_COMPRESSIONS for member in members):
                 raise BatchError(f"{name} was not written by numpy or scipy: use scipy.sparse.save_npz")
             return {
-                member.filename.removesuffix(".npy"): _parse_npy(archive.read(member), name)
+                member.filename.removesuffix(".npy"): _parse_npy(_unpacked(archive, member), name)
                 for member in members
             }
     # zipfile raises EOFError for a short member, RuntimeError for an encrypted one.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise BatchError(f"{name} is not a sound .npz file ({reason(error)}): save it again") from error
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A member's bytes: not one more is unpacked than it says that it has, which `ZipFile.read` would."""
+    with archive.open(member) as stream:
+        return stream.read(member.file_size)
 
 
 def _parse_npy(data: bytes, name: str) -> NDArray[np.generic]:
@@ -162,5 +167,8 @@ def _parse_npy(data: bytes, name: str) -> NDArray[np.generic]:
     start, count = stream.tell(), math.prod(shape)
     if min(shape, default=0) < 0 or len(data) - start < count * dtype.itemsize:
         raise BatchError(f"{name} ends before its last value: copy it again, whole")
-    flat = np.frombuffer(data, dtype, count, start)
-    return flat.reshape(shape, order="F" if column_major else "C")
+    try:
+        flat = np.frombuffer(data, dtype, count, start)
+        return flat.reshape(shape, order="F" if column_major else "C")
+    except (ValueError, OverflowError) as error:  # letters of no width, dimensions without number or end
+        raise BatchError(f"{name} holds no array ({reason(error)}): write it with numpy.save") from error

@@ -46,7 +46,13 @@ def read_graph_challenge(data: bytes, name: str, features: int, samples: int | N
     highest = min(samples or MAX_SAMPLES, MAX_SAMPLES)
     blocks: list[SparseRows] = []
     line, last = 1, 0
-    for text in _whole_lines(_decompressed(data, name) if name.lower().endswith(".gz") else _pieces(data)):
+    # Each piece becomes a block with a number for every feature: of that there is to be no more than of text.
+    size = max(_PIECE_BYTES, 8 * features)
+    pieces = _decompressed(data, name, size) if name.lower().endswith(".gz") else _pieces(data, size)
+    for text in _whole_lines(pieces):
+        if not text.strip():
+            line += text.count(b"\n")
+            continue
         entries = _parse_plain(text)
         if entries is None or not _within(entries, highest, features):
             entries = _parse_lines(text, line, name, highest, features)
@@ -60,18 +66,18 @@ def read_graph_challenge(data: bytes, name: str, features: int, samples: int | N
     return join(blocks, samples or last, 1, name)
 
 
-def _pieces(data: bytes) -> Iterator[bytes]:
-    for start in range(0, len(data), _PIECE_BYTES):
-        yield data[start : start + _PIECE_BYTES]
+def _pieces(data: bytes, size: int) -> Iterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
 
 
-def _decompressed(data: bytes, name: str) -> Iterator[bytes]:
+def _decompressed(data: bytes, name: str, size: int) -> Iterator[bytes]:
     """Text of a gzip file of one or more members, bounded in what it may grow to."""
     total = 0
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
         while True:
             try:
-                text = stream.read(_PIECE_BYTES)
+                text = stream.read(size)
             except EOFError as error:
                 raise BatchError(
                     f"{name} ends in the middle of its gzip stream: copy it again, whole"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from lamella.errors import BatchError
 
 MAX_ID_CHARACTERS = 1024
+# What spreadsheets run when they open a CSV, by its first character (OWASP, CSV Injection), in either width.
+_FORMULA = re.compile("[=+@\uff0b\uff0d\uff1d\uff20-]")
+# A number, a date or a telephone's: nothing in it can be called.
+_PLAIN = re.compile(r"[+-][0-9., :/()-]*")
 
 
 def id_position(header: Sequence[str], id_column: str, name: str) -> int:
@@ -42,6 +47,10 @@ def checked_id(text: str, where: str) -> str:
         raise BatchError(f"{where}: the id has {len(text):,} characters: give at most {MAX_ID_CHARACTERS:,}")
     if not text.isprintable():
         raise BatchError(f"{where}: the id {text[:40]!r} has a character that does not print: remove it")
+    if _FORMULA.match(text) and not _PLAIN.fullmatch(text):
+        raise BatchError(
+            f"{where}: a spreadsheet would take the id {text[:40]!r} for a formula: let a letter come first"
+        )
     return text
 
 

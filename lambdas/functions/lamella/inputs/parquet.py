@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from lamella.errors import BatchError
 from lamella.inputs.batch import MAX_BYTES, MOST, Batch, check_shape, dense_block, join
 from lamella.inputs.sparse import SparseRows
+from lamella.memory_bound import bounded_memory, spare_bytes
 
 DECODER = "lamella.inputs.parquet_decoder"
 # Address space of its process, beside the file: Python, a block, and a page of each column.
@@ -49,17 +50,21 @@ def read_parquet(data: bytes, name: str, features: int, samples: int | None, id_
     blocks: list[SparseRows] = []
     ids: list[str] = []
     count = 0
-    for values, named in _decoded(data, name, features, id_column):
-        blocks.append(dense_block(values, count, name))
-        ids += named
-        count += len(values)
-    check_shape((count, features), features, samples, name)
-    batch = join(blocks, count, 0, name)
+    spare = spare_bytes()
+    # Half of what there is for the other process, and half for this one.
+    half = None if spare is None else spare // 2
+    with bounded_memory(half):
+        for values, named in _decoded(data, name, features, id_column, half):
+            blocks.append(dense_block(values, count, name))
+            ids += named
+            count += len(values)
+        check_shape((count, features), features, samples, name)
+        batch = join(blocks, count, 0, name)
     return batch if id_column is None else dataclasses.replace(batch, ids=tuple(ids))
 
 
 def _decoded(
-    data: bytes, name: str, features: int, id_column: str | None
+    data: bytes, name: str, features: int, id_column: str | None, spare: int | None
 ) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
     """Blocks of samples x features, with their ids."""
     request = json.dumps(
@@ -69,6 +74,7 @@ def _decoded(
             "id_column": id_column,
             "most": MAX_BYTES,
             "memory": DECODER_BYTES + 2 * len(data),
+            "spare": spare,
         }
     )
     paths = os.pathsep.join(path for path in sys.path if path)

@@ -121,12 +121,13 @@ def _columns(reader: RecordBatchReader, name: str, features: int, id_column: str
         if field.name == id_column:
             if not (DataType.is_integer(field.type) or _is_text(field)):
                 raise BatchError(
-                    f"{name}: column {field.name!r} is of type {_type(field)}: ids are text or whole numbers"
+                    f"{name}: column {field.name[:40]!r} is of type {_type(field)}: ids are text or whole "
+                    "numbers"
                 )
             continue
         if not (DataType.is_integer(field.type) or DataType.is_floating(field.type) or _is_boolean(field)):
             raise BatchError(
-                f"{name}: column {field.name!r} is of type {_type(field)}: store it as float32, "
+                f"{name}: column {field.name[:40]!r} is of type {_type(field)}: store it as float32, "
                 "leave it out, or name it as the column of ids with id_column (--id-column)"
             )
         found.append(place)
@@ -169,7 +170,7 @@ def _numbers(batch: RecordBatch, column: int, first: int, name: str) -> NDArray[
         value = float(given[wrong[0]])
         what = "is too large for float32" if np.isfinite(value) else "is not a finite number"
         raise BatchError(
-            f"{name}: column {label!r}, row {first + int(wrong[0]):,}: {value:g} {what}: "
+            f"{name}: column {label[:40]!r}, row {first + int(wrong[0]):,}: {value:g} {what}: "
             "clean or scale the input"
         )
     return values
@@ -179,7 +180,7 @@ def _ids(batch: RecordBatch, column: int, first: int, name: str) -> Sequence[str
     array, label = batch.column(column), batch.schema.field(column).name
     _check_present(array, label, first, name, "give every sample an id")
     return [
-        checked_id(str(array[row].as_py()), f"{name}: column {label!r}, row {first + row:,}")
+        checked_id(str(array[row].as_py()), f"{name}: column {label[:40]!r}, row {first + row:,}")
         for row in range(len(array))
     ]
 
@@ -187,7 +188,7 @@ def _ids(batch: RecordBatch, column: int, first: int, name: str) -> Sequence[str
 def _check_present(array: Array, label: str, first: int, name: str, wanted: str) -> None:
     if array.null_count:
         row = next(row for row in range(len(array)) if not array[row].is_valid)
-        raise BatchError(f"{name}: column {label!r}, row {first + row:,} is null: {wanted}")
+        raise BatchError(f"{name}: column {label[:40]!r}, row {first + row:,} is null: {wanted}")
 
 
 def main() -> None:
@@ -196,6 +197,9 @@ def main() -> None:
     if "resource" in globals():
         limit = asked["memory"]
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        if asked["spare"] is not None:
+            spare = asked["spare"]
+            resource.setrlimit(resource.RLIMIT_DATA, (spare, spare))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     data = sys.stdin.buffer.read()
     blocks = decoded(data, asked["name"], asked["features"], asked["id_column"], asked["most"])

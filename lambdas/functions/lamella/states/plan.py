@@ -17,11 +17,13 @@ from lamella.dealing import Dealing
 from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import PlanAnswer, PlanEvent, RunRequest, WaitAnswer, parse_request
 from lamella.inputs import Batch, check_id_column, read_batch
+from lamella.inputs.batch import MAX_BYTES
 from lamella.inputs.ids import ids_to_bytes
 from lamella.layout import INPUTS, MODELS, UPLOADS, RunKeys
 from lamella.lease_table import Amount, Granted
 from lamella.leases import NotYet
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
+from lamella.memory_bound import bounded_memory, spare_bytes
 from lamella.plan import Assignment, Plan, Task
 from lamella.planner import Capacity, choose, fitted
 from lamella.records import PlanRecord, Share, to_json
@@ -150,10 +152,16 @@ def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Ba
     check_id_column(request.input, request.id_column)
     bucket, key = split_s3_uri(request.input)
     try:
-        data = Bucket(runtime.s3, bucket).read(key)
+        with bounded_memory(spare_bytes()):
+            data = Bucket(runtime.s3, bucket).read_at_most(key, MAX_BYTES)
+            return read_batch(data, request.input, manifest.features, request.samples, request.id_column)
     except FileNotFoundError as error:
         raise BatchError(f"{error}: upload the input, or correct its address") from error
-    return read_batch(data, request.input, manifest.features, request.samples, request.id_column)
+    except MemoryError as error:
+        raise BatchError(
+            f"{request.input} takes more memory to read than the {runtime.memory_mb:,} MB that there are: "
+            "split it into several runs, or save it as a sparse .npz"
+        ) from error
 
 
 def _capacity(config: Config, have: Amount) -> Capacity:

@@ -10,14 +10,14 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lamella.abort import AbortWatch, is_ended
 from lamella.activations import Activations
-from lamella.channels import Channel
+from lamella.channels import Channel, Source
 from lamella.channels.objects import Objects
 from lamella.channels.s3 import S3Channel
 from lamella.channels.sns import SnsChannel
@@ -28,6 +28,7 @@ from lamella.deadline import Deadline
 from lamella.engine import StepRecord, run_task
 from lamella.errors import CloudError, ModelError, Superseded, WorkerError
 from lamella.events import WorkerEvent
+from lamella.expected import expected_letters
 from lamella.gang import meet
 from lamella.incarnation import Incarnation, take_over
 from lamella.kernel import Processor, threads_for
@@ -123,7 +124,7 @@ class _Start:
 
         watch = AbortWatch(event.run, over, time.monotonic)
         if again:
-            # Before the look for the abort mark: whoever writes that and then looks for workers sees this one.
+            # Before the look for the abort mark: whoever writes that and looks for workers sees this one.
             bucket.delete([keys.ended(event.worker)])
         watch.check()
         if again and bucket.exists(part):
@@ -271,22 +272,26 @@ def _mailbox(
     if not assignment.channel:
         return None
     worker = assignment.task.worker
+    expected = expected_letters(assignment.task, assignment.workers)
     return Mailbox(
-        _channel(runtime, assignment, assignment.channel),
+        _channel(runtime, assignment, assignment.channel, expected),
         assignment.run,
         assignment.attempt,
         worker,
         deadline=deadline,
         watch=watch,
         holds=assignment.checkpoints,
+        expected=expected,
     )
 
 
-def _channel(runtime: Runtime, assignment: Assignment, address: Address) -> Channel:
+def _channel(
+    runtime: Runtime, assignment: Assignment, address: Address, expected: Mapping[Source, int]
+) -> Channel:
     worker = assignment.task.worker
     halo = RunKeys(assignment.run, assignment.attempt).halo
     prefix = address.prefix if isinstance(address, S3Address) else halo
-    objects = Objects(runtime.bucket.below(prefix), worker)
+    objects = Objects(runtime.bucket.below(prefix), worker, expected)
     held = assignment.checkpoints
     if isinstance(address, SnsAddress):
         return SnsChannel(runtime.sns, runtime.sqs, address, worker, objects, held=held)
