@@ -50,7 +50,7 @@ def test_refused_with_one_line(name: str, data: bytes, message: str) -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+f()", "\uff1d1"])
 def test_an_id_that_a_spreadsheet_would_run_is_refused(text: str) -> None:
-    with pytest.raises(BatchError, match="a spreadsheet would take the id .* for a formula"):
+    with pytest.raises(BatchError, match=r"a spreadsheet would take the id .* for a formula"):
         checked_id(text, "here")
 
 
