@@ -171,14 +171,14 @@ def big_table() -> bytes:
 
 BOMBS: dict[str, Callable[[], tuple[bytes, int]]] = {
     # Bytes, and how many features: each unpacks, or grows as it is read, to hundreds of MB.
-    "a.tsv.gz": lambda: (gzip.compress(b"\n" * (200 * MIB), 1), 4),
-    "a line.tsv.gz": lambda: (gzip.compress(b"7" * (200 * MIB), 1), 4),
-    "lying.npz": lambda: (lying_zip(1000, 200 * MIB), 4),
+    "a.tsv.gz": lambda: (gzip.compress(b"\n" * (96 * MIB), 1), 4),
+    "a line.tsv.gz": lambda: (gzip.compress(b"7" * (96 * MIB), 1), 4),
+    "lying.npz": lambda: (lying_zip(1000, 96 * MIB), 4),
     "wide.tsv": lambda: (b"1\t1\t1\n", 2**24),
     "a.csv": lambda: (b"1,1,1,1\n" * (2 * MIB), 4),
-    "a.npy": lambda: (npy(described(f"({20 * MIB}, 4)", "'|u1'"), b"\1" * (80 * MIB)), 4),
+    "a.npy": lambda: (npy(described(f"({12 * MIB}, 4)", "'|u1'"), b"\1" * (48 * MIB)), 4),
     "a.parquet": lambda: (big_table(), 8),
-    "a.safetensors": lambda: (save({"samples": np.ones((20 * MIB, 4), np.uint8)}), 4),
+    "a.safetensors": lambda: (save({"samples": np.ones((12 * MIB, 4), np.uint8)}), 4),
 }
 
 

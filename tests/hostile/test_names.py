@@ -15,7 +15,7 @@ from lamella.inputs import read_batch
 from lamella.intake import InputObject, is_batch
 from lamella.layout import RunKeys
 from lamella.storage import split_s3_uri
-from workflows.cli.app import app
+from workflows.cli.app import build
 
 INJECTIONS = [
     'a\n{"level": "ERROR", "message": "forged"}.csv',
@@ -112,7 +112,7 @@ def test_the_command_line_shows_a_file_s_name_and_runs_nothing(
     monkeypatch.chdir(tmp_path)
     np.save(tmp_path / "w.npy", np.ones((2, 2), np.complex64))
     (tmp_path / "w.npy").rename(tmp_path / f"{name}.npy")
-    result = CliRunner().invoke(app, ["prep", "--out", "out", "--", f"{name}.npy"])
+    result = CliRunner().invoke(build(), ["prep", "--out", "out", "--", f"{name}.npy"])
     assert result.exit_code == 2
     assert result.stderr.strip("\n").isprintable()
     assert not (tmp_path / "injected").exists()
