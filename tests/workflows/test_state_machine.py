@@ -60,14 +60,6 @@ def test_a_run_that_plan_has_wait_asks_again_until_it_has_its_turn(machine: Mach
         assert 0.9 < waited.total_seconds() < 30
 
 
-def test_a_run_that_is_told_while_it_waits_that_it_can_t_have_its_turn_fails(machine: Machine) -> None:
-    done = machine.run({"plan": {"raise": ["LeaseError", "waited in vain"]}})
-
-    assert done.states() == ["Plan", "FinishFailed", "Failed"]
-    (finish,) = done.called("finish FAILED")
-    assert finish.event["error"]["Error"] == "LeaseError"
-
-
 def test_workers_run_the_function_that_plan_chose(machine: Machine) -> None:
     account = machine.outputs["TopicArn"].split(":")[4]
     large = f"arn:aws:lambda:us-east-1:{account}:function:{machine.outputs['Prefix']}-WorkerLarge"

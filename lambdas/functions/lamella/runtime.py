@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 # Of a call that a service leaves without an answer; the longest that is meant to wait for one is a long poll.
 CONNECT_S, READ_S = 3, 15
-CALL_S = CONNECT_S + READ_S
-"""How long a call may outlast a deadline, if it began just before: no attempt of it begins after."""
+LAST_LOOK_S = 2.0  # a wait that its deadline ends looks once more, and then says itself what it missed
+CALL_S = LAST_LOOK_S + CONNECT_S + READ_S
+"""How long a call may outlast a deadline that bounds it."""
 
 LAST_CALL_S = 1.0  # no call begins in a function's last second
 _CLIENT = ClientConfig(
@@ -91,12 +92,18 @@ class Runtime:
         return self._function_end
 
     def bound_calls(self, deadline: Deadline | None) -> None:
-        """Begin no call, and no further attempt of one, after a deadline; None for the function's own end.
+        """Begin no call, and try none again, `LAST_LOOK_S` after a deadline or at the function's end.
 
-        A call after it raises `DeadlineExceeded`; one that is under way ends within `CALL_S` for want of an
-        answer.
+        A call after that raises `DeadlineExceeded`; one that is under way and has no answer ends within
+        `CALL_S` of the deadline.
+
+        Parameters
+        ----------
+        deadline
+            None for the function's end alone.
         """
-        self._calls_until = self._function_end.sooner(deadline) if deadline else self._function_end
+        end = self._function_end
+        self._calls_until = end.sooner(deadline.earlier(-LAST_LOOK_S)) if deadline else end
 
     def usage(self) -> Usage:
         """Of the invocation so far: its requests, and its own time."""

@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from lamella.deadline import Deadline
 from lamella.errors import DeadlineExceeded
-from lamella.runtime import LAST_CALL_S, Runtime
+from lamella.runtime import LAST_CALL_S, LAST_LOOK_S, Runtime
 
 
 class Context:
@@ -47,11 +47,16 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
 
 
 def test_a_call_after_the_deadline_is_refused_and_says_what_to_do(runtime: Runtime) -> None:
-    runtime.bound_calls(Deadline.after(0))
+    runtime.bound_calls(Deadline.after(-LAST_LOOK_S))
     with pytest.raises(DeadlineExceeded, match=r"before s3\.PutObject was called: raise WorkerTimeout"):
         runtime.bucket.write("k", b"")
     runtime.bound_calls(None)
     runtime.bucket.write("k", b"")
+
+
+def test_a_wait_may_look_once_more_and_say_what_it_missed(runtime: Runtime) -> None:
+    runtime.bound_calls(Deadline.after(0))
+    assert not runtime.bucket.exists("k")
 
 
 def test_the_function_s_own_end_counts_where_it_is_sooner(runtime: Runtime) -> None:
@@ -66,7 +71,7 @@ def test_a_service_that_is_down_is_not_asked_beyond_the_deadline(runtime: Runtim
         return AWSResponse(request.url, 503, HTTPHeaders(), Body())
 
     runtime.s3.meta.events.register("before-send.s3", down)
-    runtime.bound_calls(Deadline.after(0.2))
+    runtime.bound_calls(Deadline.after(0.2 - LAST_LOOK_S))
     began_s = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         runtime.bucket.write("k", b"")

@@ -99,16 +99,16 @@ def test_with_time_enough_it_leaves_its_part(runtime: Runtime, model: Path, tmp_
 def test_one_that_has_no_time_at_all_says_so(runtime: Runtime, model: Path, tmp_path: Path) -> None:
     planned(runtime, model, tmp_path, time.time() + 60)
     runtime.begin(Context(0))
-    with pytest.raises(DeadlineExceeded, match="the time was up before"):
+    with pytest.raises(DeadlineExceeded, match="time was up"):
         run_worker(EVENT, runtime, Context(0))
-    assert ended_mark(runtime).startswith("DeadlineExceeded: the time was up before")
+    assert ended_mark(runtime).startswith("DeadlineExceeded: ")
 
 
 def test_the_run_s_deadline_counts_where_it_is_sooner(runtime: Runtime, model: Path, tmp_path: Path) -> None:
     planned(runtime, model, tmp_path, time.time() - 1)
     with pytest.raises(DeadlineExceeded):
         run_worker(EVENT, runtime, Context(60))
-    assert ended_mark(runtime).startswith("DeadlineExceeded: the time was up before")
+    assert ended_mark(runtime).startswith("DeadlineExceeded: ")
 
 
 def test_in_the_middle_of_reading_weights(
