@@ -5,6 +5,7 @@ Each start does what state Worker does, in its order, over a channel and an S3 i
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,7 +147,7 @@ class RestartedGang:
                 box.close()
         except BaseException:
             if box:
-                # A process that dies sends nothing more; what it held comes again when it is not seen any longer.
+                # A process that dies sends nothing more; what it held comes again, later.
                 box._outbox.abort()
             raise
 
@@ -162,10 +163,8 @@ class RestartedGang:
         """
 
         def one(worker: int, fate: Fate) -> None:
-            try:
+            with contextlib.suppress(Killed, Superseded):
                 self.start(worker, fate)
-            except (Killed, Superseded):
-                pass
 
         def whole(worker: int) -> None:
             mine = list(fates.get(worker, ()))
@@ -187,9 +186,7 @@ class RestartedGang:
         shares = [Share(task.rows, task.samples) for task in self.tasks]
         parts = [self.parts[worker] for worker in range(len(self.tasks))]
         order = source_rows(self._files, last)
-        return collected(
-            parts, shares, self.batch.samples, order, softmaxed=last.activation == "softmax"
-        )
+        return collected(parts, shares, self.batch.samples, order, softmaxed=last.activation == "softmax")
 
     def _mailbox(self, worker: int, number: int, check: Callable[[], None]) -> Mailbox:
 

@@ -16,7 +16,7 @@ from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from model_prep.writer import write_model
 from tests.integration import batches
-from tests.integration.runs import activations, assert_nothing_is_left, begin, history, outcome
+from tests.integration.runs import activations, assert_nothing_is_left, begin, history
 from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 4

@@ -114,7 +114,9 @@ ALLOWED = {
         TELL_MISSING,
         Grant(("sns:Publish",), (TOPIC,), "sends activations"),
         Grant(("sqs:ReceiveMessage", "sqs:DeleteMessage"), (SLOT_QUEUES,), "receives activations"),
-        Grant(("sqs:ChangeMessageVisibility",), (SLOT_QUEUES, RUN_QUEUES), "holds them until a checkpoint does"),
+        Grant(
+            ("sqs:ChangeMessageVisibility",), (SLOT_QUEUES, RUN_QUEUES), "holds them until a checkpoint does"
+        ),
         Grant(
             ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"),
             (RUN_QUEUES,),

@@ -116,9 +116,7 @@ def test_errors_of_the_code_are_not_retried(machine: Machine) -> None:
     ("state", "starts"),
     [("plan", 2), ("worker 1", 1 + WORKER_RESTARTS), ("collect", 2), ("finish SUCCEEDED", 2)],
 )
-def test_a_function_that_dies_is_started_again_a_few_times(
-    machine: Machine, state: str, starts: int
-) -> None:
+def test_a_function_that_dies_is_started_again_a_few_times(machine: Machine, state: str, starts: int) -> None:
     done = machine.run({state: {"exit": 3}})
 
     assert done.status == "FAILED"

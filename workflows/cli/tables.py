@@ -56,7 +56,9 @@ def run_table(answer: Mapping[str, Any]) -> Table:
         ("cost", f"{usd(cost['total'])}  ({_cost_parts(cost)})"),
     ]
     if answer.get("restarted"):
-        rows.insert(4, ("restarted", f"{answer['restarted']} times, a worker that had died or failed went on"))
+        rows.insert(
+            4, ("restarted", f"{answer['restarted']} times, a worker that had died or failed went on")
+        )
     return pairs(f"run {answer['run_id']}", rows)
 
 

@@ -1,8 +1,8 @@
 """What a worker leaves in S3 so that another start of it can go on: as bytes, and back.
 
-A file of the safetensors format whose tensors are bytes: a description in JSON; blocks of activations, encoded
-without a base; the bases of messages, each different one once; and messages that came early, as they came. Its
-metadata have the sha256 of all of them: what is damaged is refused.
+A file of the safetensors format whose tensors are bytes: a description in JSON; blocks of activations,
+encoded without a base; the bases of messages, each different one once; and messages that came early, as they
+came. Its metadata have the sha256 of all of them: what is damaged is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lamella.plan import Range, Task
 from lamella.records import JsonUsage
 from lamella.tensors import head, metadata
 
-# Blocks of activations are encoded so many bytes of plain numbers at a time, which bounds the memory it takes.
+# Activations are encoded so many bytes of plain numbers at a time, which bounds the memory it takes.
 BLOCK_BYTES = 4 << 20
 _SHA256 = "sha256"
 _STATE, _BASES, _LETTERS = "state", "bases", "letters"
@@ -135,7 +135,9 @@ def parse_checkpoint(data: bytes, task: Task, where: str) -> Checkpoint:
         state = _ADAPTER.validate_json(tensors[_STATE].tobytes())
         return _restored(state, tensors, task)
     except (SafetensorError, ValidationError, KeyError, ValueError, MessageError) as error:
-        raise MessageError(f"{where} is no checkpoint of this worker: {str(error).splitlines()[0]}") from error
+        raise MessageError(
+            f"{where} is no checkpoint of this worker: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def log_stream_of(data: bytes) -> str:
@@ -209,9 +211,7 @@ def _restored(state: _State, tensors: Mapping[str, NDArray[np.uint8]], task: Tas
     def blocks(name: str, of: tuple[Range, ...]) -> dict[Range, Activations]:
         return {samples: _block(tensors, name, rows[samples], samples) for samples in of}
 
-    kept = [
-        np.frombuffer(bits, np.uint8) for bits in _pieces(tensors[_BASES].tobytes(), state.bases_bytes)
-    ]
+    kept = [np.frombuffer(bits, np.uint8) for bits in _pieces(tensors[_BASES].tobytes(), state.bases_bytes)]
     bases = Bases()
     for found, pairs in ((bases.sent, state.sent), (bases.received, state.received)):
         for pair in pairs:
@@ -233,13 +233,9 @@ def _restored(state: _State, tensors: Mapping[str, NDArray[np.uint8]], task: Tas
     )
 
 
-def _block(
-    tensors: Mapping[str, NDArray[np.uint8]], name: str, rows: Range, samples: Range
-) -> Activations:
+def _block(tensors: Mapping[str, NDArray[np.uint8]], name: str, rows: Range, samples: Range) -> Activations:
     count = rows[1] - rows[0]
-    parts = [
-        decode(tensors[f"{name}/{part[0]}"].tobytes(), count, part) for part in _slices(count, samples)
-    ]
+    parts = [decode(tensors[f"{name}/{part[0]}"].tobytes(), count, part) for part in _slices(count, samples)]
     live = np.concatenate([part.live for part in parts])
     return Activations(live, np.concatenate([part.values for part in parts], axis=1))
 

@@ -1,5 +1,7 @@
-"""Messages that a worker has received and not acknowledged: until a checkpoint has them, they must be able to
-come again."""
+"""Messages that a worker has received and not acknowledged.
+
+Until a checkpoint has them, they must be able to come again.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from lamella.channels import Channel, Delivery
 
 RENEW_AFTER_S = 4.0
-"""How long a message is held before it is kept from coming again; the longest wait for others adds a second."""
+"""How long a message is held before it is kept from coming again; a wait adds a second at most."""
 
 
 @dataclass

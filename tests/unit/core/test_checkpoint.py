@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,7 +49,7 @@ def checkpoints(draw: st.DrawFn) -> tuple[Checkpoint, Task]:
     """How far a worker may have come."""
     cuts = sorted(draw(st.sets(st.integers(1, 11), max_size=3)))
     bounds = [0, *cuts, 12]
-    micro_batches = list(zip(bounds[:-1], bounds[1:], strict=True))
+    micro_batches = list(pairwise(bounds))
     task = task_of(micro_batches)
     done = draw(st.integers(0, len(task.steps)))
     started = {step.samples for step in task.steps[:done]}
@@ -66,7 +68,9 @@ def checkpoints(draw: st.DrawFn) -> tuple[Checkpoint, Task]:
             found[peer, samples] = Base(draw(st.integers(0, 9)), bits)
     seconds = st.floats(0, 1e6)
     records = [
-        StepRecord(layer, draw(seconds), draw(seconds), draw(seconds), draw(seconds), draw(st.integers(0, 12)))
+        StepRecord(
+            layer, draw(seconds), draw(seconds), draw(seconds), draw(seconds), draw(st.integers(0, 12))
+        )
         for layer in range(done)
     ]
     progress = Progress(done, some(started & waiting), some(started - waiting), bases, records)

@@ -52,7 +52,9 @@ def checked(gang: RestartedGang, expected: bytes) -> None:
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
-def test_a_worker_that_dies_after_each_step_in_turn(subject: tuple[Path, Batch, bytes], plan: GangPlan) -> None:
+def test_a_worker_that_dies_after_each_step_in_turn(
+    subject: tuple[Path, Batch, bytes], plan: GangPlan
+) -> None:
     model, batch, expected = subject
     gang = RestartedGang(model, batch, plan)
     victim = len(gang.tasks) - 1
