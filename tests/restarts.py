@@ -147,7 +147,7 @@ class RestartedGang:
                 box.close()
         except BaseException:
             if box:
-                # A process that dies sends nothing more; what it held comes again.
+                # A process that dies sends nothing more; what it held comes again, later.
                 box._outbox.abort()
             raise
 

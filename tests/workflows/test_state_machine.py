@@ -11,6 +11,7 @@ import pytest
 
 from tests.workflows.stub_project import Machine, deployed, until
 from workflows.embedded_cloud import EmbeddedCloud
+from workflows.state_machine.inference import WORKER_RESTARTS
 
 FINISHED_FAILED = ("WorkerError", "worker 1 failed: as Finish says")
 
@@ -111,13 +112,24 @@ def test_errors_of_the_code_are_not_retried(machine: Machine) -> None:
     assert len(done.called("worker 1")) == 1
 
 
-@pytest.mark.parametrize("state", ["plan", "worker 1", "collect", "finish SUCCEEDED"])
-def test_a_function_that_dies_is_started_once_more(machine: Machine, state: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "starts"),
+    [("plan", 2), ("worker 1", 1 + WORKER_RESTARTS), ("collect", 2), ("finish SUCCEEDED", 2)],
+)
+def test_a_function_that_dies_is_started_again_a_few_times(machine: Machine, state: str, starts: int) -> None:
     done = machine.run({state: {"exit": 3}})
 
     assert done.status == "FAILED"
-    assert len(done.called(state)) == 2
+    assert len(done.called(state)) == starts
     assert done.called("finish FAILED")
+
+
+@pytest.mark.parametrize("error", ["CloudError", "Superseded"])
+def test_a_worker_that_failed_in_a_way_that_may_pass_is_started_again(machine: Machine, error: str) -> None:
+    done = machine.run({"worker 1": {"raise": [error, "no answer"]}})
+
+    assert done.status == "FAILED"
+    assert len(done.called("worker 1")) == 1 + WORKER_RESTARTS
 
 
 @pytest.mark.parametrize(

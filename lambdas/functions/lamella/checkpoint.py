@@ -29,7 +29,7 @@ from lamella.plan import Range, Task
 from lamella.records import JsonUsage
 from lamella.tensors import head, metadata
 
-# Blocks of activations are encoded so many bytes of plain numbers at a time, which bounds what it takes.
+# Activations are encoded so many bytes of plain numbers at a time, which bounds the memory it takes.
 BLOCK_BYTES = 4 << 20
 _SHA256 = "sha256"
 _STATE, _BASES, _LETTERS = "state", "bases", "letters"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lamella.channels import Channel, Delivery
 
 RENEW_AFTER_S = 4.0
-"""How long a message is held before it is kept from coming again; the longest wait adds a second."""
+"""How long a message is held before it is kept from coming again; a wait adds a second at most."""
 
 
 @dataclass

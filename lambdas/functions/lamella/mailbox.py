@@ -115,7 +115,7 @@ class Mailbox:
         return [message.to_bytes() for chunks in self._chunks.values() for message in chunks.values()]
 
     def meanwhile(self, call: Callable[[], float]) -> None:
-        """Have something done during waits for letters: before each, and after as many seconds as it says."""
+        """Have something done in waits for letters: at once, and again after the seconds that it gives."""
         self._meanwhile = call
 
     def acknowledge(self) -> None:

@@ -124,7 +124,7 @@ class _Start:
 
         watch = AbortWatch(event.run, over, time.monotonic)
         if again:
-            # Before the look for the abort mark: whoever writes that and looks for workers sees this one.
+            # Before the look for the abort mark: who writes that and then looks for workers sees this one.
             bucket.delete([keys.ended(event.worker)])
         watch.check()
         if again and bucket.exists(part):
