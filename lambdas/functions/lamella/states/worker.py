@@ -8,7 +8,8 @@ import os
 import time
 from contextlib import nullcontext
 
-from lamella.abort import AbortWatch, is_ended
+from lamella.abort import AbortWatch
+from lamella.abort_mark import is_ended
 from lamella.channels import Channel
 from lamella.channels.objects import Objects
 from lamella.channels.s3 import S3Channel
