@@ -62,7 +62,7 @@ class RunKeys:
 
     @property
     def abort(self) -> str:
-        """The mark that tells workers to leave: `lamella.abort` says which."""
+        """The mark that tells workers to leave: `lamella.abort_mark` says which."""
         return f"{self.root}abort"
 
     @property

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from lamella.abort import end_attempts
+from lamella.abort_mark import end_attempts
 from lamella.failures import WorkerFailure, parse_failure
 from lamella.layout import MAX_ATTEMPTS, RunKeys
 from lamella.storage import Bucket

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from lamella.abort import check_run
+from lamella.abort_mark import check_run
 from lamella.channels.drain import drain
 from lamella.channels.object_format import object_path
 from lamella.errors import CloudError, RunAborted

@@ -262,6 +262,10 @@ class TestTables:
         more = {"strategy": "hybrid", "groups": 4, "micro_batches": 3}
         shown = text_of(tables.run_table(answer | more))
         assert "hybrid, [bold], 8 workers in 4 groups, 3 micro-batches" in shown
+        assert "launched once more" not in shown
+        failed = [{"error": "WorkerError", "cause": "worker 2 failed", "seconds": 1.0}]
+        shown = text_of(tables.run_table(answer | {"failed_attempts": failed}))
+        assert "worker 2 failed: launched once more" in shown
 
 
 def test_paths_are_neither_wrapped_nor_markup(capsys: pytest.CaptureFixture[str]) -> None:

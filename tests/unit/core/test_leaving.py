@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lamella.abort import end_attempts, is_ended
+from lamella.abort_mark import end_attempts, is_ended
 from lamella.errors import RunAborted
 from lamella.layout import MAX_ATTEMPTS, RunKeys
 from lamella.leaving import departures, end_attempt, end_run, end_workers

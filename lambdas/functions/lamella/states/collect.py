@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import ExitStack
 
-from lamella.abort import is_ended
+from lamella.abort_mark import is_ended
 from lamella.dealing import Dealing, parse_dealing
 from lamella.errors import RunAborted, RunError
 from lamella.events import CollectEvent

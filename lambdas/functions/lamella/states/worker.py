@@ -15,7 +15,8 @@ from contextlib import nullcontext
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lamella.abort import AbortWatch, is_ended
+from lamella.abort import AbortWatch
+from lamella.abort_mark import is_ended
 from lamella.activations import Activations
 from lamella.channels import Channel, Source
 from lamella.channels.objects import Objects
