@@ -1,25 +1,23 @@
-"""What a run is expected to use of each service: calls, billed units and bytes, as metering will count them."""
+"""What a run is expected to use of each service: calls, billed units and bytes, as metering counts them."""
 
 from __future__ import annotations
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from lamella.channels.estimates import MISSES
 from lamella.channels.object_format import HEAD_BYTES
 from lamella.channels.packing import BATCH_ENTRIES
 from lamella.channels.wire import SNS_MESSAGE_BYTES, SQS_MESSAGE_BYTES, sns_size_bytes, sqs_size_bytes
-from lamella.collect_memory import COLLECT_MEMORY_MB
 from lamella.messages import HEADER_BYTES
 from lamella.prediction.times import Calls
 from lamella.prediction.workload import Ints, Workload
 from lamella.streaming import READ_BYTES
 from lamella.usage import BILLED_CHUNK_BYTES, Count, Usage, lambda_usage, merge, step_functions_usage
 
-PLAN_MEMORY_MB, FINISH_MEMORY_MB = 3008, 1024  # template.yaml
-# What the states ask of S3 for a run, and for each of its workers, beside weights and letters: Plan's task and
-# share, a worker's mark and part; manifest, tiles, task, share, and its part once more by Collect.
+PLAN_MEMORY_MB, COLLECT_MEMORY_MB, FINISH_MEMORY_MB = 3008, 1769, 1024  # template.yaml
+# What the states ask of S3 for a run, and for each of its workers, beside weights and letters: Plan's task
+# and share, a worker's mark and part; manifest, tiles, task, share, and its part once more by Collect.
 _PUTS, _WORKER_PUTS = 5, 4
 _GETS, _WORKER_GETS = 9, 5
 
@@ -40,7 +38,7 @@ def states_usage(workload: Workload) -> Usage:
 
 
 def letters_usage(workload: Workload, calls: Calls) -> Usage:
-    """What the channel is used for: as `lamella.channels.estimates` has it, as if batches could be filled whole."""
+    """What the channel is used for, as `lamella.channels.estimates` has it, as if batches could be filled."""
     channel = workload.plan.channel
     if not len(workload.links.bytes) or channel not in {"sns", "sqs", "s3"}:
         return Usage()
@@ -49,7 +47,9 @@ def letters_usage(workload: Workload, calls: Calls) -> Usage:
         return _objects(workload, sizes, calls)
     most = SNS_MESSAGE_BYTES if channel == "sns" else SQS_MESSAGE_BYTES
     large = sizes > most
-    carried = np.where(large, HEADER_BYTES, sizes) + (sns_size_bytes(0, "9999") if channel == "sns" else sqs_size_bytes(0))
+    carried = np.where(large, HEADER_BYTES, sizes) + (
+        sns_size_bytes(0, "9999") if channel == "sns" else sqs_size_bytes(0)
+    )
     steps = len(workload.steps.worker)
     out = np.bincount(workload.links.sender, carried, steps)
     into = np.bincount(workload.links.receiver, carried, steps)
@@ -85,12 +85,16 @@ def _by_object(workload: Workload, sizes: Ints, chosen: NDArray[np.bool_]) -> Us
     written = np.bincount(workload.links.sender[chosen], sizes[chosen], len(workload.steps.worker))
     # Its head is read first, by every receiver, and what lies behind that by those whose letter does.
     behind = written[workload.links.sender[chosen]] > HEAD_BYTES
-    gets = int(chosen.sum()) + round(float((1 - HEAD_BYTES / written[workload.links.sender[chosen]])[behind].sum()))
+    gets = int(chosen.sum()) + round(
+        float((1 - HEAD_BYTES / written[workload.links.sender[chosen]])[behind].sum())
+    )
     total = int(sizes[chosen].sum())
     return Usage({"s3.put_object": Count(puts, puts, total), "s3.get_object": Count(gets, gets, total)})
 
 
-def functions_usage(workload: Workload, worker_s: float, states_s: tuple[float, float, float], init_s: float) -> Usage:
+def functions_usage(
+    workload: Workload, worker_s: float, states_s: tuple[float, float, float], init_s: float
+) -> Usage:
     """Of Lambda.
 
     Parameters

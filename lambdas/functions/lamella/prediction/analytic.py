@@ -12,6 +12,8 @@ from lamella.plan import Plan
 from lamella.prediction.workload import (
     CELL_BYTES,
     Activity,
+    Floats,
+    Ints,
     LinkTable,
     StepTable,
     Workload,
@@ -61,10 +63,10 @@ class Halo:
 def butterfly_halo(neurons: int, workers: int) -> Halo:
     """Of the official network in the order of its classes.
 
-    Class t of layer k reads the classes t and t + 2^(k mod r) of M = N / 16, r = log2 M. A worker that has M / P
-    classes in a row lacks min(1, P 2^j / M) of the second ones; the mean over the strides j is the share. Every
-    r-th layer the classes are dealt anew, which then is what a good order can't help: both of its reads are
-    someone else's.
+    Class t of layer k reads the classes t and t + 2^(k mod r) of M = N / 16, r = log2 M. A worker that has M
+    / P classes in a row lacks min(1, P 2^j / M) of the second ones; the mean over the strides j is the share.
+    Every r-th layer the classes are dealt anew, which then is what a good order can't help: both of its reads
+    are someone else's.
     """
     if workers <= 1:
         return Halo(0.0, 0)
@@ -116,7 +118,8 @@ def rows_workload(shape: Shape, plan: Plan, activity: Activity, halo: Halo) -> W
         table,
         links,
         input_bytes=np.full(
-            workers, CELL_BYTES * activity.input_density * plan.samples / groups * min(rows * 2, shape.neurons)
+            workers,
+            CELL_BYTES * activity.input_density * plan.samples / groups * min(rows * 2, shape.neurons),
         ),
         output_bytes=np.full(workers, CELL_BYTES * plan.samples / groups * rows),
         read_starts=1.0,
@@ -131,15 +134,15 @@ def _ring(
     batches: int,
     peers: int,
     halo_rows: float,
-    after: np.ndarray[tuple[int], np.dtype[np.float64]],
+    after: Floats,
     activity: Activity,
 ) -> LinkTable:
-    """Letters to the next workers of a group, as many as there are peers, before every layer but the first."""
+    """Letters to the next workers of a group, one for each peer, before every layer but the first."""
     everyone = np.arange(workers)
     group, place = everyone // per_group, everyone % per_group
-    sender: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
-    receiver: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
-    sizes: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+    sender: list[Ints] = []
+    receiver: list[Ints] = []
+    sizes: list[Ints] = []
     for step in range(steps - batches):
         size = letter_bytes(round(halo_rows / max(peers, 1)), float(after[step // batches]), activity)
         for k in range(1, peers + 1):

@@ -1,8 +1,9 @@
 """Seconds and dollars of a plan, by formula: mean delays, every worker waiting for the slowest of its layer.
 
-With C the processors' seconds of a layer and l those that its letters take to the last of a worker's peers, the
-layer takes max(C, C / M + l) with M micro-batches: C + l with one. Where workers do not talk, each takes its own
-time. Reading goes on beside all that, and a worker can't end before it is done.
+With C the processors' seconds of a layer and l those that its letters take to the last of a worker's peers,
+the layer takes max(C, C / M + l) with M micro-batches: C + l with one. Where workers do not talk, each takes
+its own time. Reading goes on beside all that, but for its beginning, and a worker can't end before it is
+done.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ STATES_BEFORE, STATES_AFTER = 4, 2
 
 @dataclass(frozen=True)
 class Seconds:
-    """As a run's summary has them: ``prepare`` until the last worker has joined, ``infer`` until the last ended.
+    """As a run's summary has them: ``prepare`` until the last worker joined, ``infer`` until the last ended.
 
     Attributes
     ----------
@@ -85,7 +86,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A prediction's total seconds and dollars with one constant halved, and doubled, over those with it as it is."""
+    """Total seconds and dollars with one constant halved, and doubled, over those with it as it is."""
 
     constant: str
     seconds: tuple[float, float]
@@ -113,30 +114,33 @@ def predict(
     cold
         Whether every function starts in a new environment, as it does when nobody has run it for a while.
     letters
-        What the channel is used for, if it is known (`lamella.channels.estimates` has it to the last request);
-        else as `lamella.prediction.accounting.letters_usage` says.
+        What the channel is used for, if it is known (`lamella.channels.estimates` has it to the last
+        request); else as `lamella.prediction.accounting.letters_usage` says.
     """
     times = step_times(workload, profile)
     plan = workload.plan
     by_layer, computing_s = _layers(workload, times, profile)
     reading = reading_s(workload, profile)
+    path: Floats
     if plan.strategy == "pipeline":
         path = np.full(workload.workers, _pipeline_s(workload, times, profile))
     elif plan.strategy in TALKS:
         path = np.full(workload.workers, float(by_layer.sum()))
     else:
         path = workload.of_workers(times.processor)
+    start = _start(workload, profile, cold=cold)
+    # A gang begins and ends as one: who came early waits for the last, which still has all to read.
+    waits_s = start.last_s - start.mean_s if plan.strategy in TALKS else 0.0
+    # Nothing is computed before the first weights are there.
+    path = path + workload.read_starts * profile.s3.get.median
     leaving = leaving_s(workload, profile)
     infer = np.maximum(path, reading) + leaving
     infer = np.maximum(infer, _service_s(workload, times, profile))
-    start = _start(workload, profile, cold=cold)
     planning, collecting = plan_s(workload, profile), collect_s(workload, profile)
     states = (planning, collecting, profile.states.finish_s.value)
     init_s = profile.functions.init.mean if cold else 0.0
     joining = joining_s(workload, profile)
     prepare_s = planning + start.last_s + float(joining.max())
-    # A gang ends as one: who came early waits for the last.
-    waits_s = start.last_s - start.mean_s if plan.strategy in TALKS else 0.0
     worker_s = float((joining + infer).mean()) + waits_s
     after_s = collecting + states[2] + _after_s(workload, profile, init_s)
     seconds = Seconds(prepare_s + float(infer.max()) + after_s, prepare_s, float(infer.max()), worker_s)
@@ -159,9 +163,15 @@ def predict(
 
 
 def sensitivity(
-    workload: Workload, profile: Profile, book: PriceBook, architecture: Architecture = "x86_64", *, cold: bool = True
+    workload: Workload,
+    profile: Profile,
+    book: PriceBook,
+    architecture: Architecture = "x86_64",
+    *,
+    cold: bool = True,
 ) -> list[Sensitivity]:
     """What each constant of the profile matters, those that matter most first."""
+
     def ratios(place: str, factor: float) -> tuple[float, float]:
         changed = predict(workload, profile.with_scaled(place, factor), book, architecture, cold=cold)
         return changed.seconds.total / base.seconds.total, changed.usd["total"] / base.usd["total"]
@@ -202,13 +212,11 @@ def _start(workload: Workload, profile: Profile, *, cold: bool) -> _Start:
 def _after_s(workload: Workload, profile: Profile, init_s: float) -> float:
     states = profile.step_functions
     ending = states.distributed_end_s.value if is_distributed(workload.workers) else 0.0
-    return (
-        ending + STATES_AFTER * (states.transition_s.value + profile.functions.start.median + init_s)
-    )
+    return ending + STATES_AFTER * (states.transition_s.value + profile.functions.start.median + init_s)
 
 
 def _layers(workload: Workload, times: StepTimes, profile: Profile) -> tuple[Floats, float]:
-    """Seconds of each layer, and those that the processors are busy in the slowest worker's or layers' sum."""
+    """Seconds of each layer, and those that the slowest worker's processors are busy."""
     steps, batches = workload.steps, workload.plan.micro_batches
     layers = int(steps.layer.max()) + 1
     place = steps.worker * layers + steps.layer
@@ -241,9 +249,9 @@ def _away_s(workload: Workload, times: StepTimes, profile: Profile) -> Floats:
 def _together(workload: Workload) -> Ints:
     """Of how many letters each step has to wait for the last.
 
-    A worker waits for its own, but its peers waited for theirs, and so on: for more than its own, and for fewer
-    than all of its group's. The geometric mean of both is what the simulator gives, to some 10%. In a pipeline
-    there is one at a time.
+    A worker waits for its own, but its peers waited for theirs, and so on: for more than its own, and for
+    fewer than all of its group's. The geometric mean of both is what the simulator gives, to some 10%. In a
+    pipeline there is one at a time.
     """
     letters_in, plan = workload.letters_in, workload.plan
     if plan.strategy == "pipeline":
@@ -251,7 +259,8 @@ def _together(workload: Workload) -> Ints:
     steps = workload.steps
     place = (steps.worker // plan.row_workers) * plan.micro_batches + steps.batch
     place = place * (int(steps.layer.max()) + 1) + steps.layer
-    return np.sqrt(letters_in * np.bincount(place, letters_in)[place]).astype(np.int64)
+    of_all = np.bincount(place, letters_in)[place]
+    return np.asarray(np.sqrt(letters_in * of_all), np.int64)
 
 
 def _pipeline_s(workload: Workload, times: StepTimes, profile: Profile) -> float:

@@ -60,8 +60,7 @@ class Quantiles(_Fixed):
         return self.model_copy(update=changed)
 
     def at_z(self, z: float) -> float:
-        """Seconds at so many standard deviations, if their logarithm were normal; pieced together between the
-        three quantiles, and no shorter below the median than that is long above it."""
+        """Seconds at so many standard deviations: their logarithm is linear between the three quantiles."""
         if self.median <= 0:
             return 0.0
         if z <= _Z90:
@@ -112,7 +111,7 @@ class LambdaTimes(_Fixed):
 
 
 class StorageTimes(_Fixed):
-    """Of an object store: the first byte of a GET, the answer to a small PUT, and requests it takes a second."""
+    """Of an object store: a GET's first byte, the answer to a small PUT, and its requests a second."""
 
     get: Quantiles
     put: Quantiles
@@ -149,7 +148,7 @@ class ChannelTimes(_Fixed):
 
 
 class StepFunctionsTimes(_Fixed):
-    """A state entered; and what a Distributed Map takes more than an inline one, before and after its items."""
+    """A state entered; and what a Distributed Map adds to an inline one, before and after its items."""
 
     transition_s: Constant
     distributed_start_s: Constant
@@ -287,7 +286,8 @@ def load_profile(name: str = DEFAULT_PROFILE) -> Profile:
         return _parsed(path.read_text(encoding="utf-8"), name, "calibrate again")
     if name not in profile_names():
         raise InputError(
-            f"there is no profile {name!r}: use {', '.join(profile_names())}, or a file that 'lamella calibrate' wrote"
+            f"there is no profile {name!r}: use {', '.join(profile_names())}, "
+            "or a file that 'lamella calibrate' wrote"
         )
     file = resources.files("lamella").joinpath("profiles", f"{name}.json")
     return _parsed(file.read_text(encoding="utf-8"), name, "install Lamella again")

@@ -1,8 +1,8 @@
 """A run with a clock instead of a cloud: the same steps and letters, with late starts, tails and stragglers.
 
-Events are processed in the order of their time: a step begins when its worker is free, its letters are there and
-its weights are read; its letters leave one step after the other, while the worker goes on. All chance comes from
-one seed.
+Events are processed in the order of their time: a step begins when its worker is free, its letters are there
+and its weights are read; its letters leave one step after the other, while the worker goes on. All chance
+comes from one seed.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def simulate(
     # Those that talk begin together.
     joined = np.full(workers, ready.max()) if talks else ready
     times = step_times(workload, profile)
-    ended, waited = _walk(workload, profile, times, random, joined, start.handler_s, pace)
+    ended, waited = _walk(workload, profile, times, random, joined, ready, pace)
     ended = ended + leaving_s(workload, profile) * pace
     states_s = (planning_s, collect_s(workload, profile), profile.states.finish_s.value)
     after_s = states_s[1] + states_s[2] + _after_s(workload, profile, random, cold=cold)
@@ -147,7 +147,7 @@ def _drawn_fast(quantiles: Quantiles, z: Floats) -> Floats:
         return np.zeros(len(z))
     knots = np.array([-8.0, 0.0, 1.2815515655446004, 2.3263478740408408, 8.0])
     logs = np.log([quantiles.at_z(knot) for knot in knots])
-    return np.exp(np.interp(z, knots, logs))
+    return np.asarray(np.exp(np.interp(z, knots, logs)), np.float64)
 
 
 def _starts(
@@ -155,7 +155,9 @@ def _starts(
 ) -> _Starts:
     functions, states = profile.functions, profile.step_functions
     workers = workload.workers
-    before = planning_s + STATES_BEFORE * states.transition_s.value + float(drawn(functions.start, random, 1)[0])
+    before = (
+        planning_s + STATES_BEFORE * states.transition_s.value + float(drawn(functions.start, random, 1)[0])
+    )
     before += float(drawn(functions.init, random, 1)[0]) if cold else 0.0
     before += states.distributed_start_s.value if is_distributed(workers) else 0.0
     handler = before + drawn(functions.start, random, workers)
@@ -180,7 +182,7 @@ def _walk(
     times: StepTimes,
     random: np.random.Generator,
     joined: Floats,
-    began: Floats,
+    ready: Floats,
     pace: Floats,
 ) -> tuple[Floats, Floats]:
     """When each worker's last step ends, and how long it waited for letters."""
@@ -188,7 +190,7 @@ def _walk(
     channel = profile.channel(workload.plan.channel)
     busy = (times.processor * pace[steps.worker]).tolist()
     receiving, sending = times.receiving.tolist(), times.sending.tolist()
-    read_by = _read_by(workload, profile, began).tolist()
+    read_by = _read_by(workload, profile, ready).tolist()
     calls = (times.calls.sending + times.calls.receiving).tolist()
     call_s = 1 / channel.calls_per_s.value if channel else 0.0
     order = np.argsort(links.sender, kind="stable")
@@ -220,7 +222,9 @@ def _walk(
         if call_s:
             service_s = max(service_s, ended_s) + calls[step] * call_s
         if first < stop:
-            outbox[worker] = sent_s = max(outbox[worker], ended_s, service_s if call_s else 0.0) + sending[step]
+            outbox[worker] = sent_s = (
+                max(outbox[worker], ended_s, service_s if call_s else 0.0) + sending[step]
+            )
             for link in range(first, stop):
                 target = targets[link]
                 arrived[target] = max(arrived[target], sent_s + hops[link])
@@ -236,14 +240,14 @@ def _walk(
     return np.array(free), np.array(waited)
 
 
-def _read_by(workload: Workload, profile: Profile, began: Floats) -> Floats:
-    """When each step's weights are there, read in the order of the steps from a worker's start on."""
+def _read_by(workload: Workload, profile: Profile, ready: Floats) -> Floats:
+    """When each step's weights are there, read in the order of the steps once a worker knows its task."""
     steps = workload.steps
     read = np.cumsum(steps.read_bytes)
     firsts = _first_steps(steps.worker, workload.workers)
     before = (read - steps.read_bytes)[firsts][steps.worker]
     seconds = (read - before) / profile.functions.bytes_per_s.value
-    return began[steps.worker] + workload.read_starts * profile.s3.get.median + seconds
+    return ready[steps.worker] + workload.read_starts * profile.s3.get.median + seconds
 
 
 def _first_steps(worker: Ints, workers: int) -> Ints:

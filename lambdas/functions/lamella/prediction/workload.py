@@ -1,7 +1,7 @@
 """What each worker of a plan does, counted: the tasks that the engine walks, as tables.
 
-Which samples live, and how far a message shrinks, a manifest does not know: that is an `Activity`, which has a
-name, so that whatever is predicted can say what it assumed.
+Which samples live, and how far a message shrinks, a manifest does not know: that is an `Activity`, which has
+a name, so that whatever is predicted can say what it assumed.
 """
 
 from __future__ import annotations
@@ -166,13 +166,14 @@ class Workload:
 
     def of_workers(self, per_step: NDArray[np.generic]) -> Floats:
         """Sums by worker of something that each step has."""
-        return np.bincount(self.steps.worker, per_step.astype(np.float64), self.workers)
+        return np.bincount(self.steps.worker, per_step.astype(np.float64), self.workers).astype(np.float64)
 
     def _per_step(self, steps: Ints) -> Ints:
         return np.bincount(steps, minlength=len(self.steps.worker))
 
     def _sum(self, steps: Ints) -> Floats:
-        return np.bincount(steps, self.links.bytes.astype(np.float64), len(self.steps.worker))
+        sums = np.bincount(steps, self.links.bytes.astype(np.float64), len(self.steps.worker))
+        return sums.astype(np.float64)
 
 
 def workload_of(manifest: Manifest, cut: Cut | None, plan: Plan, activity: Activity) -> Workload:
@@ -199,11 +200,17 @@ def of_tasks(tasks: Sequence[Task], manifest: Manifest, plan: Plan, activity: Ac
             number = len(rows)
             first = step.parts[0].layer
             at[task.worker, first, step.samples[0]] = number
-            rows.append((task.worker, first, batches[step.samples[0]], *_work(step, manifest, activity, used)))
+            rows.append(
+                (task.worker, first, batches[step.samples[0]], *_work(step, manifest, activity, used))
+            )
             next_layer = step.parts[-1].layer + 1
             live = _live(activity, next_layer, step)
             letters += [
-                (number, (link.peer, next_layer, step.samples[0]), letter_bytes(len(link.rows), live, activity))
+                (
+                    number,
+                    (link.peer, next_layer, step.samples[0]),
+                    letter_bytes(len(link.rows), live, activity),
+                )
                 for link in step.send
             ]
     columns = np.array(rows, np.float64).T
