@@ -16,10 +16,11 @@ from lamella.streaming import READ_BYTES
 from lamella.usage import BILLED_CHUNK_BYTES, Count, Usage, lambda_usage, merge, step_functions_usage
 
 PLAN_MEMORY_MB, COLLECT_MEMORY_MB, FINISH_MEMORY_MB = 3008, 1769, 1024  # template.yaml
-# What the states ask of S3 for a run, and for each of its workers, beside weights and letters: Plan's task
-# and share, a worker's mark and part; manifest, tiles, task, share, and its part once more by Collect.
-_PUTS, _WORKER_PUTS = 5, 4
-_GETS, _WORKER_GETS = 9, 5
+# What the states ask of S3 for a run, and for each of its workers, beside weights and letters, as runs on the
+# embedded cloud counted: Plan's task and share, a worker's mark and part; the model's files, manifest, tiles,
+# task, share, and each part once more by Collect.
+_PUTS, _WORKER_PUTS = 4, 4
+_GETS, _WORKER_GETS = 16, 8
 
 
 def states_usage(workload: Workload) -> Usage:
@@ -31,7 +32,6 @@ def states_usage(workload: Workload) -> Usage:
     return merge(
         [
             Usage({"s3.put_object": Count(puts, puts), "s3.get_object": Count(gets, gets, int(read.sum()))}),
-            Usage({"s3.list_objects_v2": Count(1, 1)}),
             step_functions_usage(workers),
         ]
     )
@@ -70,6 +70,10 @@ def letters_usage(workload: Workload, calls: Calls) -> Usage:
             "sqs.delete_message_batch": Count(deletions, deletions),
         }
     )
+    if channel == "sqs":
+        # Queues of the run's own.
+        each = Count(workload.workers, workload.workers)
+        usage += Usage({"sqs.create_queue": each, "sqs.delete_queue": each})
     return merge([usage, _by_object(workload, sizes, large)]) if large.any() else usage
 
 

@@ -32,18 +32,20 @@ from lamella.strategies import TALKS
 from lamella.usage import Usage, merge
 
 Bound = Literal["reading", "computing", "latency", "start"]
-# States that a run enters before its workers' handlers begin, and after they have ended.
-STATES_BEFORE, STATES_AFTER = 4, 2
+# States that a run enters between Plan and its workers' handlers, and after they have ended.
+STATES_BEFORE, STATES_AFTER = 3, 2
 
 
 @dataclass(frozen=True)
 class Seconds:
     """As a run's summary has them: ``prepare`` until the last worker joined, ``infer`` until the last ended.
 
+    All since Plan's handler began.
+
     Attributes
     ----------
     worker
-        Of the mean worker's handler; INIT comes before it.
+        Of the mean worker's handler, until its part is written; INIT comes before it.
     """
 
     total: float
@@ -134,15 +136,15 @@ def predict(
     # Nothing is computed before the first weights are there.
     path = path + workload.read_starts * profile.s3.get.median
     leaving = leaving_s(workload, profile)
-    infer = np.maximum(path, reading) + leaving
+    infer = np.maximum(path, reading)
     infer = np.maximum(infer, _service_s(workload, times, profile))
     planning, collecting = plan_s(workload, profile), collect_s(workload, profile)
     states = (planning, collecting, profile.states.finish_s.value)
     init_s = profile.functions.init.mean if cold else 0.0
     joining = joining_s(workload, profile)
     prepare_s = planning + start.last_s + float(joining.max())
-    worker_s = float((joining + infer).mean()) + waits_s
-    after_s = collecting + states[2] + _after_s(workload, profile, init_s)
+    worker_s = float((joining + infer + leaving).mean()) + waits_s
+    after_s = float(leaving.max()) + collecting + states[2] + _after_s(workload, profile, init_s)
     seconds = Seconds(prepare_s + float(infer.max()) + after_s, prepare_s, float(infer.max()), worker_s)
     usage = merge(
         [
@@ -154,8 +156,8 @@ def predict(
     slowest_s = float(path.max())
     parts: dict[Bound, float] = {
         "reading": max(0.0, float(reading.max()) - slowest_s),
-        "computing": min(computing_s, slowest_s) + float(leaving.max()),
-        "latency": max(0.0, float(infer.max() - leaving.max()) - max(computing_s, float(reading.max()))),
+        "computing": min(computing_s, slowest_s),
+        "latency": max(0.0, float(infer.max()) - max(computing_s, float(reading.max()))),
         "start": seconds.total - seconds.infer,
     }
     assumed = (workload.activity.name, profile.name, book.name)
@@ -197,9 +199,7 @@ class _Start:
 def _start(workload: Workload, profile: Profile, *, cold: bool) -> _Start:
     functions, states = profile.functions, profile.step_functions
     workers = workload.workers
-    # Plan starts in an environment of its own.
-    before = STATES_BEFORE * states.transition_s.value + functions.start.median
-    before += functions.init.mean if cold else 0.0
+    before = STATES_BEFORE * states.transition_s.value
     before += states.distributed_start_s.value if is_distributed(workers) else 0.0
     mean, last = functions.start.mean, functions.start.longest_of(workers)
     if cold:

@@ -57,7 +57,7 @@ class Simulation:
     Attributes
     ----------
     joined_s, ended_s : (workers,)
-        Since Plan began: when each could compute, and when it had left.
+        Since Plan began: when each could compute, and when it had computed all.
     waited_s : (workers,)
         For letters.
     stragglers
@@ -103,12 +103,12 @@ def simulate(
     joined = np.full(workers, ready.max()) if talks else ready
     times = step_times(workload, profile)
     ended, waited = _walk(workload, profile, times, random, joined, ready, pace)
-    ended = ended + leaving_s(workload, profile) * pace
+    left = ended + leaving_s(workload, profile) * pace
     states_s = (planning_s, collect_s(workload, profile), profile.states.finish_s.value)
     after_s = states_s[1] + states_s[2] + _after_s(workload, profile, random, cold=cold)
-    worker_s = float((ended - start.handler_s).mean())
+    worker_s = float((left - start.handler_s).mean())
     seconds = Seconds(
-        float(ended.max()) + after_s, float(joined.max()), float(ended.max() - joined.max()), worker_s
+        float(left.max()) + after_s, float(joined.max()), float(ended.max() - joined.max()), worker_s
     )
     usage = merge(
         [
@@ -155,10 +155,7 @@ def _starts(
 ) -> _Starts:
     functions, states = profile.functions, profile.step_functions
     workers = workload.workers
-    before = (
-        planning_s + STATES_BEFORE * states.transition_s.value + float(drawn(functions.start, random, 1)[0])
-    )
-    before += float(drawn(functions.init, random, 1)[0]) if cold else 0.0
+    before = planning_s + STATES_BEFORE * states.transition_s.value
     before += states.distributed_start_s.value if is_distributed(workers) else 0.0
     handler = before + drawn(functions.start, random, workers)
     if not cold:
