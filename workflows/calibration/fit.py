@@ -175,8 +175,10 @@ def _with_states(profile: Profile, seen: Mapping[str, Observation], source: str)
     ):
         profile = _set(profile, place, value, source)
     if profile.processors is not None:
-        # Environments that are new start one after the other, as far as the processors do.
-        last_s = max(gang.started_s) - min(gang.started_s)
+        # All but one of them are new, and start one after the other, as far as the processors do.
+        group = profile.functions.model_copy(update={"init": _steady(init_s, source)})
+        profile = profile.model_copy(update={"functions": group})
+        last_s = max(gang.started_s) - min(gang.started_s) - init_s
         per_s = (workers - 1) / max(last_s, _LEAST_S)
         profile = _set(profile, "functions.scale_out_per_s", per_s, source)
         profile = _set(profile, "states.finish_s", 0.0, f"{source}: in collect_s")

@@ -34,6 +34,16 @@ def test_one_constant_is_scaled_and_no_other() -> None:
         assert changed[place] == expected
 
 
+def test_express_answers_sooner_and_is_the_same_elsewhere() -> None:
+    profile = load_profile()
+    express = profile.with_s3_express()
+    times, usual = express.channel("s3"), profile.channel("s3")
+    assert times is not None
+    assert usual is not None
+    assert times.hop.median < usual.hop.median / 5
+    assert (express.sqs, express.kernel) == (profile.sqs, profile.kernel)
+
+
 def test_functions_have_processors_by_memory_but_no_more_than_there_are() -> None:
     profile = load_profile()
     assert profile.vcpus(1769) == 1.0
