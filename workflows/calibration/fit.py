@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -96,8 +96,8 @@ def calibrated(
         profile = _set(profile, "codec.decode_bytes_per_s", codec.decode_bytes_per_s, source)
     profile = _with_kernel(profile, observations, kernel, source)
     profile = _with_states(profile, observations, source)
-    for channel in ("sns", "sqs", "s3"):
-        profile = _with_channel(profile, cast("ChannelName", channel), observations, source)
+    for channel in _GROUP:
+        profile = _with_channel(profile, channel, observations, source)
     return profile
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lamella.channels.estimates import ESTIMATES
+from lamella.channels.estimates import PRICES
 from lamella.cost import load_book
 from lamella.cut import read_cut
 from lamella.files import Directory
@@ -102,7 +102,7 @@ def test_letters_use_what_the_channel_says(
     plan = Plan("rows", channel, 8, 1769, SAMPLES)
     load = workload(model, manifest, plan, Activity("test", (1.0,) * (LAYERS + 1), cell_bytes))
     found = letters_usage(load, step_times(load, load_profile()).calls)
-    expected = ESTIMATES[channel].price(load.sends)
+    expected = PRICES[channel](load.sends)
     assert set(found.counts) - {"sqs.create_queue", "sqs.delete_queue"} == set(expected.counts)
     for name, count in expected.counts.items():
         assert found.count(name).billed == pytest.approx(count.billed, rel=0.2, abs=4), name
