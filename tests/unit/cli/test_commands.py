@@ -122,7 +122,7 @@ class TestErrors:
 def test_help_is_shown_without_arguments(lamella: Lamella) -> None:
     result = lamella()
     assert result.exit_code == 0
-    for command in ("prep", "run", "local", "demo"):
+    for command in ("prep", "run", "local", "calibrate", "demo"):
         assert command in result.stdout
 
 

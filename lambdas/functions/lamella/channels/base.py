@@ -55,7 +55,7 @@ class Channel(ABC):
     Attributes
     ----------
     kind
-        By which a plan names it, and `lamella.channels.estimates` tells its price and latency.
+        By which a plan names it, `lamella.channels.estimates` tells its price, and profiles its latency.
     max_message_bytes
         The longest message that it carries.
     objects

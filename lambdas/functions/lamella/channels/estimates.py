@@ -1,4 +1,4 @@
-"""What a channel costs and how long it takes: pure functions over what is to be sent.
+"""What a channel is used for: pure functions over what is to be sent. How long it takes, profiles say.
 
 Calls, billed units and bytes are those that metering counts for the same messages, as far as they do not
 depend on timing; for the others, what was measured is foreseen.
@@ -42,23 +42,6 @@ class Send:
     letters: Mapping[int, int]
 
 
-@dataclass(frozen=True)
-class Latency:
-    """How long a small message takes to its peer, seconds; ``source`` says who measured, and when."""
-
-    median_s: float
-    p90_s: float
-    source: str
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One channel's."""
-
-    price: Callable[[Sequence[Send]], Usage]
-    latency: Latency
-
-
 def price_of_sns(sends: Sequence[Send]) -> Usage:
     """Expected usage over SNS and SQS; slots are taken to be numbered as workers are."""
     publishes: list[Count] = []
@@ -97,20 +80,12 @@ def price_of_nothing(sends: Sequence[Send]) -> Usage:
     return Usage()
 
 
-# Numbers as of 2026-11, us-east-1.
-ESTIMATES: Mapping[ChannelName, Estimate] = {
-    "sns": Estimate(price_of_sns, Latency(0.073, 0.125, "SNS to SQS, measured by others, looked up 2026-11")),
-    "sqs": Estimate(price_of_sqs, Latency(0.016, 0.034, "SQS, measured by others, looked up 2026-11")),
-    "s3": Estimate(
-        price_of_s3,
-        Latency(
-            0.2,
-            0.4,
-            "a PUT and a GET, 100 to 200 ms each: S3 User Guide, performance design patterns, 2026-11",
-        ),
-    ),
-    "memory": Estimate(price_of_nothing, Latency(0.0, 0.0, "a queue in this process")),
-    "none": Estimate(price_of_nothing, Latency(0.0, 0.0, "nothing is sent")),
+PRICES: Mapping[ChannelName, Callable[[Sequence[Send]], Usage]] = {
+    "sns": price_of_sns,
+    "sqs": price_of_sqs,
+    "s3": price_of_s3,
+    "memory": price_of_nothing,
+    "none": price_of_nothing,
 }
 
 
