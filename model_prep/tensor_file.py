@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from lamella.manifest import DType
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -30,11 +29,11 @@ class WrittenFile:
     offsets: dict[str, int]
 
 
-def dtype_name(array: NDArray[Any]) -> DType:
-    """What safetensors calls an array's type."""
+def dtype_name(array: NDArray[Any]) -> Any:
+    """What safetensors calls an array's type: one of `lamella.manifest.DType`."""
     if array.dtype == BFLOAT16:
         return "BF16"
-    return cast("DType", _NAMES[array.dtype.newbyteorder("<")])
+    return _NAMES[array.dtype.newbyteorder("<")]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> WrittenFile:

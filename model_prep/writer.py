@@ -27,7 +27,6 @@ from model_prep.tensor_file import dtype_name, write_tensors
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lamella.manifest import DType
     from model_prep.partition import Partitioner
     from model_prep.source import Source, SourceLayer
 
@@ -309,7 +308,7 @@ def _tensor(path: str, offset: int, array: NDArray[Any]) -> Tensor:
 
 
 def _described(layer: SourceLayer, encoded: EncodedLayer, path: str, tensors: dict[str, Tensor]) -> Layer:
-    def stored(value: float | NDArray[Any]) -> float | DType:
+    def stored(value: float | NDArray[Any]) -> Any:
         return dtype_name(value) if isinstance(value, np.ndarray) else value
 
     row_nnz = encoded.row_nnz
