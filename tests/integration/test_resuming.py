@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lamella.channels.drain import drain
 from lamella.checkpointer import CHECKPOINT_S
 from lamella.client import RunHandle, Stack
 from lamella.layout import RunKeys
@@ -105,8 +107,8 @@ def test_a_worker_that_is_killed_goes_on(
     assert restarted(run) == [2]
     if "its part is written" in point and channel == "sns":
         # What it had is not looked for again: whoever leases the slot next drops it.
-        for url in cloud.client("sqs").list_queues(MaxResults=1000)["QueueUrls"]:
-            cloud.client("sqs").purge_queue(QueueUrl=url)
+        sqs = cloud.client("sqs")
+        drain(sqs, sqs.list_queues(MaxResults=1000)["QueueUrls"], time.monotonic, time.sleep)
     assert_nothing_is_left(cloud, run)
 
 
