@@ -73,7 +73,8 @@ def test_every_channel_gives_the_same_bits_and_leaves_nothing(
 def test_through_s3_one_object_goes_to_all_and_nobody_lists(
     stack: Stack, model: Path, batch: Path, tmp_path: Path
 ) -> None:
-    run = begin(stack, model, batch, strategy="rows", workers=WORKERS, channel="s3", activations=True)
+    wanted = {"strategy": "rows", "workers": WORKERS, "channel": "s3", "checkpoints": False}
+    run = begin(stack, model, batch, activations=True, **wanted)
     activations(run, tmp_path)
     puts = [worker["usage"]["s3.put_object"]["calls"] for worker in client.details(run)["workers_detail"]]
     # A mark, a part and a barrier's word beside the halo of 23 layers.
@@ -89,7 +90,8 @@ def test_letters_that_fit_no_message_go_by_objects_which_do_not_stay(
 ) -> None:
     samples = batches.blobs(9000, 16)
     batch = batches.write_npz(tmp_path / "many.npz", samples)
-    run = begin(stack, alive_model, batch, strategy="rows", workers=2, channel=channel, activations=True)
+    wanted = {"strategy": "rows", "workers": 2, "channel": channel, "checkpoints": False}
+    run = begin(stack, alive_model, batch, activations=True, **wanted)
     plain = plain_scipy(open_source("alive:256x4"), samples)
     assert activations(run, tmp_path).tobytes() == plain.tobytes()
     puts = [worker["usage"]["s3.put_object"]["calls"] for worker in client.details(run)["workers_detail"]]

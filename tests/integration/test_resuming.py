@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lamella.channels.drain import drain
+from lamella.checkpointer import CHECKPOINT_S
 from lamella.client import RunHandle, Stack
+from lamella.layout import RunKeys
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from model_prep.writer import write_model
 from tests.integration import batches
-from tests.integration.runs import activations, assert_nothing_is_left, begin, history
+from tests.integration.runs import activations, assert_nothing_is_left, begin, history, outcome
 from workflows.embedded_cloud import EmbeddedCloud
 
 WORKERS = 4
@@ -103,6 +107,41 @@ def test_a_worker_that_is_killed_goes_on(
     assert restarted(run) == [2]
     if "its part is written" in point and channel == "sns":
         # What it had is not looked for again: whoever leases the slot next drops it.
-        for url in cloud.client("sqs").list_queues(MaxResults=1000)["QueueUrls"]:
-            cloud.client("sqs").purge_queue(QueueUrl=url)
+        sqs = cloud.client("sqs")
+        drain(sqs, sqs.list_queues(MaxResults=1000)["QueueUrls"], time.monotonic, time.sleep)
     assert_nothing_is_left(cloud, run)
+
+
+@pytest.mark.parametrize("strategy", ["serial", "pipeline"])
+def test_so_does_one_that_has_other_steps(
+    cloud: EmbeddedCloud,
+    stack: Stack,
+    model: Path,
+    batch: Path,
+    plain: NDArray[np.float32],
+    tmp_path: Path,
+    strategy: str,
+) -> None:
+    cloud.fail([kill("PutObject", "work/1/parts/0", "before")])
+    run = begin(stack, model, batch, strategy=strategy, activations=True)
+    found = activations(run, tmp_path)
+    assert found.tobytes() == plain.tobytes()
+    assert restarted(run) == [0]
+
+
+def test_a_plan_says_what_checkpoints_cost_at_most_and_a_summary_how_many_there_were(
+    stack: Stack, model: Path, batch: Path
+) -> None:
+    for wanted in (True, False):
+        run = begin(stack, model, batch, workers=WORKERS, strategy="rows", checkpoints=wanted)
+        summary = json.loads(outcome(run)["output"])
+        planned = json.loads(stack.files().read(RunKeys(run.run_id).plan))["checkpoints"]
+        assert summary["restarted"] == 0
+        if wanted:
+            assert planned["every_s"] == CHECKPOINT_S
+            assert 0 < planned["most_usd_per_s"] < planned["most_usd"]
+            assert {name: summary["checkpoints"][name] for name in planned} == planned
+            assert summary["checkpoints"]["written"] <= WORKERS * summary["seconds"]["total"] / CHECKPOINT_S
+        else:
+            assert planned is None
+            assert summary["checkpoints"] is None

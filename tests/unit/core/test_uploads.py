@@ -218,3 +218,14 @@ def test_a_part_counts_the_requests_that_write_it(
     assert Usage.from_json(report.usage) == used
     assert ("s3.put_object" in used.counts) == (samples < 400)
     assert np.concatenate(found, axis=1).tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("size", [10, 2 * PART + 1])
+def test_what_is_written_once_is_not_replaced(bucket: Bucket, size: int) -> None:
+    for content, is_first in ((b"a", True), (b"b", False)):
+        with Upload(bucket, "part", part_bytes=PART, once=True) as upload:
+            upload.write(content * size)
+            upload.settle()
+            assert upload.finish() is is_first
+    assert bucket.read("part") == b"a" * size
+    assert under_way(bucket) == []
