@@ -126,6 +126,7 @@ def _without_distance(profile: Profile, source: str) -> Profile:
     profile = _set(profile, "step_functions.distributed_end_s", 0.0, source)
     group = profile.functions.model_copy(update={"start": _steady(0.0, source)})
     profile = profile.model_copy(update={"functions": group})
+    profile = _set(profile, "functions.bytes_per_s", _MOST_PER_S, f"{source}: within a machine")
     for channel in _GROUP.values():
         for name in ("send_s", "receive_s", "message_s"):
             profile = _set(profile, f"{channel}.{name}", 0.0, f"{source}: in hop and calls_per_s")

@@ -29,7 +29,7 @@ from workflows.cli.runs import place_input, place_model, run_to_end
 NETWORK, LAYERS = "alive:1024x24", 24
 # Nothing dies in it, and a message takes so much for each activation (as metered).
 ACTIVITY = Activity("no sample of the trials' network dies", (1.0,) * (LAYERS + 1), cell_bytes=1.65)
-FEW, SOME, MANY = 16, 128, 512  # samples
+FEW, SOME, MANY = 16, 64, 512  # samples
 MEMORY_MB = 1769
 WORKERS = (2, 8)
 
