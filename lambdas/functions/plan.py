@@ -11,6 +11,7 @@ from lamella.states.plan import plan_run
 runtime = Runtime()
 
 
+@runtime.logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Plan a run."""
     request = PlanEvent.model_validate(event)

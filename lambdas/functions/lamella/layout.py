@@ -41,6 +41,11 @@ class RunKeys:
         return f"{self.root}summary.json"
 
     @property
+    def timeline(self) -> str:
+        """When every worker did what: `lamella.timeline`."""
+        return f"{self.root}timeline.json"
+
+    @property
     def predictions(self) -> str:
         return f"{self.root}predictions.csv"
 

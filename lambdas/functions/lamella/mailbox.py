@@ -18,6 +18,7 @@ from typing import Self
 from lamella.abort import AbortWatch
 from lamella.channels import Channel, Place, Source
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
+from lamella.layer_context import for_layer
 from lamella.messages import HEADER_BYTES, POINTER_CHUNKS, Message, is_of_run, parse_message, run_digest
 from lamella.outbox import Outbox
 
@@ -107,7 +108,8 @@ class Mailbox:
         MessageError
             If a message of this run is damaged or contradicts another.
         """
-        return self._await((layer, first_sample), sources, lambda: self._deadline_s, _halo_missing)
+        with for_layer(layer):
+            return self._await((layer, first_sample), sources, lambda: self._deadline_s, _halo_missing)
 
     def reduce(
         self,
@@ -234,10 +236,11 @@ class Mailbox:
             messages += [
                 (peer, self._message(place, chunk, len(pieces), piece)) for chunk, piece in enumerate(pieces)
             ]
-        if objects and large:
-            objects.write(place, large)
-            self._objects_left += 1
-        self._channel.send(place, messages)
+        with for_layer(place[0]):
+            if objects and large:
+                objects.write(place, large)
+                self._objects_left += 1
+            self._channel.send(place, messages)
 
     def _message(self, place: Place, chunk: int, chunks: int, payload: bytes) -> bytes:
         message = Message(self._run, self._attempt, *place, self._worker, chunk, chunks, payload)

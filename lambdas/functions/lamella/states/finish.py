@@ -19,18 +19,20 @@ from lamella.events import FailedAnswer, FinishEvent
 from lamella.failures import WorkerFailure, death_of, message_of, repeated_attempts, root_failure
 from lamella.gang import TURNED_AWAY, turned_away
 from lamella.layout import RunKeys
-from lamella.leaving import end_workers
+from lamella.leaving import end_workers, endings_of
 from lamella.records import Collected, PlanRecord, from_json
 from lamella.reservation import release, release_after_failure
 from lamella.run_metrics import count_run
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.storage import Bucket
-from lamella.summary import failed_summary, summarize
+from lamella.summary import failed_status, failed_summary, summarize
+from lamella.timeline import timeline
 from lamella.usage import Count, Usage, merge, step_functions_usage
 
 HISTORY_EVENTS = 10_000
 INCOMPLETE = GangIncomplete.__name__
+JSON = "application/json"
 # Of what only workers needed: it comes after the summary that counts it.
 REMOVAL = Usage({"s3.delete_objects": Count(calls=1)})
 
@@ -60,11 +62,20 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
     bucket = runtime.bucket
     record = from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
     found = from_json(Collected, bucket.read(keys.collected), keys.collected)
+    began_s = time.time()
     release(runtime, keys, record, objects_left=any(worker.objects_left for worker in found.workers))
     used = [
         Usage.from_json(usage) for usage in (record.usage, found.usage, *(w.usage for w in found.workers))
     ]
     before = merge([*used, step_functions_usage(record.plan.workers), REMOVAL])
+    drawn = timeline(
+        record,
+        event.status,
+        found.workers,
+        collected_s=(found.started_s, found.ended_s) if found.ended_s else None,
+        finish_s=(began_s, time.time()),
+    )
+    bucket.write(keys.timeline, drawn.model_dump_json().encode(), JSON)
     summary = _write_summary(
         event,
         runtime,
@@ -83,12 +94,21 @@ def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]
     record = _plan_record(bucket, keys)
     release_after_failure(runtime, keys, record, staying=bool(silent))
     answer = _explain(event, root_failure(failures, silent), runtime, keys, record)
+    if record:
+        _write_failed_timeline(event, bucket, keys, record)
     summary = _write_summary(
         event, runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), REMOVAL
     )
     if record and not silent:
         _remove_work(bucket, keys, record)
     return summary
+
+
+def _write_failed_timeline(event: FinishEvent, bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:
+    """Of those workers that left an end mark; the others said nothing, or ended well and are not asked."""
+    endings = endings_of(bucket, keys, record.plan.workers)
+    drawn = timeline(record, failed_status(event), (), endings)
+    bucket.write(keys.timeline, drawn.model_dump_json().encode(), JSON)
 
 
 def _write_summary(
@@ -107,7 +127,7 @@ def _write_summary(
         return json.dumps(build(usage) | {"cost_usd": dollars, "prices": book.name}).encode()
 
     data = with_own_write(merge([before, runtime.usage()]), body)
-    if not runtime.bucket.create(keys.summary, data, "application/json"):
+    if not runtime.bucket.create(keys.summary, data, JSON):
         data = runtime.bucket.read(keys.summary)
     elif runtime.config.metrics:
         count_run(json.loads(data), repeated_attempts(_history(runtime, event.execution)))

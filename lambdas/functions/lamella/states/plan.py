@@ -210,6 +210,7 @@ def _write_record(
         places=_places(tasks),
         dealt=dealing.numbers is not None,
         ids=batch.ids is not None,
+        planned_s=time.time(),
     )
     body = with_own_write(
         runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))

@@ -26,7 +26,7 @@ from lamella.memory import weight_memory
 from lamella.part_writer import write_part
 from lamella.parts import encoded_blocks
 from lamella.plan import Address, Assignment, S3Address, SnsAddress, SqsAddress, Task, parse_assignment
-from lamella.records import Share, WorkerReport
+from lamella.records import Ending, Share, WeightUse, WorkerReport, to_json
 from lamella.runtime import LambdaContext, Runtime, peak_memory_bytes
 from lamella.shares import share_from_bytes
 from lamella.storage import Bucket, folder
@@ -47,17 +47,49 @@ def run_worker(event: WorkerEvent, runtime: Runtime, context: LambdaContext) -> 
         Whatever ends it; an end mark is left in any case.
     """
     keys = RunKeys(event.run, event.attempt)
+    life = _Life(event.worker, context.log_stream_name, time.time())
     try:
-        _run(event, runtime, context, keys)
+        _run(event, runtime, context, keys, life)
     except Exception as error:
-        runtime.bucket.write(
-            keys.ended(event.worker), f"{type(error).__name__}: {error}".encode(), "text/plain"
-        )
+        said = f"{type(error).__name__}: {error}"
+        ending = Ending(said, life.report(runtime), runtime.last_lines)
+        runtime.bucket.write(keys.ended(event.worker), to_json(ending), "application/json")
         raise
 
 
-def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: RunKeys) -> None:
-    started_s = time.time()
+@dataclasses.dataclass
+class _Life:
+    """What is known of a worker so far; Unix times."""
+
+    worker: int
+    log_stream: str
+    started_s: float
+    joined_s: float = 0.0
+    steps: list[StepRecord] = dataclasses.field(default_factory=list)
+    weights: WeightUse = dataclasses.field(default_factory=WeightUse)
+    objects_left: int = 0
+
+    def report(self, runtime: Runtime) -> WorkerReport:
+        """As it stands, but for its usage."""
+        now_s = time.time()
+        return WorkerReport(
+            worker=self.worker,
+            started_s=self.started_s,
+            joined_s=self.joined_s or now_s,
+            ended_s=now_s,
+            memory_mb=runtime.memory_mb,
+            steps=tuple(dataclasses.astuple(record) for record in self.steps),
+            process=(os.getpid(), self.log_stream),
+            usage={},
+            weights=self.weights,
+            peak_bytes=peak_memory_bytes(),
+            objects_left=self.objects_left,
+            traffic=runtime.meter.traffic(),
+        )
+
+
+def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: RunKeys, life: _Life) -> None:
+    started_s = life.started_s
     bucket = runtime.bucket
     where = bucket.location(keys.task(event.worker))
     try:
@@ -80,7 +112,7 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
     deadline_s = min(
         assignment.deadline_s, started_s + context.get_remaining_time_in_millis() / 1000 - ENDING_S
     )
-    observer = _Observer(runtime, task, watch, deadline_s)
+    observer = _Observer(runtime, task, watch, deadline_s, life.steps)
     mailbox = _mailbox(runtime, assignment, watch, deadline_s)
     tiles = read_tiles(model, manifest)
     weights = WeightStream(model, manifest, tiles, task.parts, room.window_bytes, runtime.blocks)
@@ -92,27 +124,17 @@ def _run(event: WorkerEvent, runtime: Runtime, context: LambdaContext, keys: Run
         if mailbox:
             # What is read first is under way meanwhile.
             meet(mailbox, assignment, deadline_s, bucket, keys)
-        joined_s = time.time()
+        life.joined_s = time.time()
+        observer.begin()
         runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
         output = run_task(task, manifest, weights, inputs, mailbox, observer, processor=processor)
-    report = WorkerReport(
-        worker=event.worker,
-        started_s=started_s,
-        joined_s=joined_s,
-        ended_s=time.time(),
-        memory_mb=runtime.memory_mb,
-        steps=tuple(dataclasses.astuple(record) for record in observer.records),
-        process=(os.getpid(), context.log_stream_name),
-        usage={},
-        weights=weights.use,
-        peak_bytes=peak_memory_bytes(),
-        objects_left=mailbox.objects_left if mailbox else 0,
-    )
+    life.weights, life.objects_left = weights.use, mailbox.objects_left if mailbox else 0
+    report = life.report(runtime)
     share, workers = Share(task.rows, task.samples), assignment.workers
     blocks = encoded_blocks(output, share, workers)
     write_part(bucket, keys.part(event.worker), blocks, share, workers, report, runtime.usage)
     progress = observer.progress
-    runtime.logger.info("ended", layer=progress.layer, layers=progress.layers, live=progress.live)
+    runtime.logger.info("ended", done=progress.layer, layers=progress.layers, live=progress.live)
 
 
 def _join(bucket: Bucket, keys: RunKeys, worker: int, log_stream: str, *, alone: bool) -> None:
@@ -169,22 +191,29 @@ def _channel(runtime: Runtime, assignment: Assignment, address: Address) -> Chan
 class _Observer:
     """Keeps each step's record, logs progress now and then, and ends a task whose run or time is over."""
 
-    def __init__(self, runtime: Runtime, task: Task, watch: AbortWatch, deadline_s: float) -> None:
-        self.records: list[StepRecord] = []
+    def __init__(
+        self, runtime: Runtime, task: Task, watch: AbortWatch, deadline_s: float, records: list[StepRecord]
+    ) -> None:
+        self._records, self._task = records, task
         self.progress = TaskProgress(task)
         self._runtime, self._watch = runtime, watch
         self._deadline_s = deadline_s
         self._logged_s = time.time()
 
+    def begin(self) -> None:
+        """From here on, lines of log say the layer that the worker is at."""
+        self._log_layer()
+
     def __call__(self, record: StepRecord) -> None:
-        self.records.append(record)
+        self._records.append(record)
         self.progress.add(record)
+        self._log_layer()
         now_s = time.time()
         if now_s - self._logged_s >= PROGRESS_S:
             self._logged_s = now_s
             self._runtime.logger.info(
                 "progress",
-                layer=self.progress.layer,
+                done=self.progress.layer,
                 layers=self.progress.layers,
                 live=self.progress.live,
             )
@@ -193,3 +222,10 @@ class _Observer:
                 f"time was up after layer {record.layer}: raise WorkerTimeout or ask for more workers"
             )
         self._watch.check()
+
+    def _log_layer(self) -> None:
+        done = len(self._records)
+        if done < len(self._task.steps):
+            self._runtime.logger.append_keys(layer=self._task.steps[done].parts[0].layer)
+        else:
+            self._runtime.logger.remove_keys(["layer"])
