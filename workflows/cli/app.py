@@ -70,6 +70,7 @@ def build() -> typer.Typer:
     app.command()(local.local)
     app.command()(history.runs)
     app.command()(history.fetch)
+    app.command()(history.report)
     app.command()(demo.demo)
     return app
 

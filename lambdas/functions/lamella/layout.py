@@ -46,6 +46,16 @@ class RunKeys:
         return f"{self.root}timeline.json"
 
     @property
+    def report(self) -> str:
+        """What the run was, did, took and cost: `lamella.report`."""
+        return f"{self.root}report.json"
+
+    @property
+    def report_page(self) -> str:
+        """The same, to be looked at."""
+        return f"{self.root}report.html"
+
+    @property
     def predictions(self) -> str:
         return f"{self.root}predictions.csv"
 

@@ -35,6 +35,7 @@ def summarize(
         "predictions": f"s3://{bucket}/{keys.predictions}",
         "activations": f"s3://{bucket}/{keys.activations}" if wanted else None,
         "report": f"s3://{bucket}/{keys.summary}",
+        "report_page": f"s3://{bucket}/{keys.report_page}",
         "timeline": f"s3://{bucket}/{keys.timeline}",
         "usage": usage.to_json(),
         "workers_detail": [_detail(worker, record.started_s) for worker in found.workers],

@@ -21,13 +21,14 @@ from lamella.gang import TURNED_AWAY, turned_away
 from lamella.layout import RunKeys
 from lamella.leaving import end_workers, endings_of
 from lamella.records import Collected, PlanRecord, from_json
+from lamella.report import Report, build_report, failure_of, page
 from lamella.reservation import release, release_after_failure
 from lamella.run_metrics import count_run
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.storage import Bucket
 from lamella.summary import failed_status, failed_summary, summarize
-from lamella.timeline import timeline
+from lamella.timeline import Timeline, timeline
 from lamella.usage import Count, Usage, merge, step_functions_usage
 
 HISTORY_EVENTS = 10_000
@@ -35,6 +36,8 @@ INCOMPLETE = GangIncomplete.__name__
 JSON = "application/json"
 # Of what only workers needed: it comes after the summary that counts it.
 REMOVAL = Usage({"s3.delete_objects": Count(calls=1)})
+# The report and its page tell what all else cost, so their bytes, which are not billed, are not in it.
+REPORTS = Usage({"s3.put_object": Count(calls=2, billed=2)})
 
 
 def finish_run(event: FinishEvent, runtime: Runtime) -> dict[str, Any]:
@@ -82,6 +85,10 @@ def _succeed(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, A
         keys,
         lambda usage: summarize(record, found, bucket.bucket, keys, usage, time.time()),
         before,
+        lambda summary: build_report(
+            summary, record, drawn, found.workers, timeline=bucket.location(keys.timeline)
+        ),
+        drawn,
     )
     # Last: whoever finishes this run again needs the summary, or all that it is made of.
     _remove_work(bucket, keys, record)
@@ -93,22 +100,32 @@ def _fail(event: FinishEvent, runtime: Runtime, keys: RunKeys) -> dict[str, Any]
     failures, silent = end_workers(bucket, keys, event.status)
     record = _plan_record(bucket, keys)
     release_after_failure(runtime, keys, record, staying=bool(silent))
-    answer = _explain(event, root_failure(failures, silent), runtime, keys, record)
+    root = root_failure(failures, silent)
+    answer = _explain(event, root, runtime, keys, record)
+    endings = endings_of(bucket, keys, record.plan.workers) if record else []
+    drawn = None
     if record:
-        _write_failed_timeline(event, bucket, keys, record)
+        drawn = timeline(record, failed_status(event), (), endings)
+        bucket.write(keys.timeline, drawn.model_dump_json().encode(), JSON)
     summary = _write_summary(
-        event, runtime, keys, lambda usage: failed_summary(event, answer, record, usage, time.time()), REMOVAL
+        event,
+        runtime,
+        keys,
+        lambda usage: failed_summary(event, answer, record, usage, time.time()),
+        REMOVAL,
+        lambda summary: build_report(
+            summary,
+            record,
+            drawn,
+            [ending.report for ending in endings],
+            failure_of(answer.error, answer.cause, root.worker if root else None, endings),
+            timeline=bucket.location(keys.timeline) if record else None,
+        ),
+        drawn,
     )
     if record and not silent:
         _remove_work(bucket, keys, record)
     return summary
-
-
-def _write_failed_timeline(event: FinishEvent, bucket: Bucket, keys: RunKeys, record: PlanRecord) -> None:
-    """Of those workers that left an end mark; the others said nothing, or ended well and are not asked."""
-    endings = endings_of(bucket, keys, record.plan.workers)
-    drawn = timeline(record, failed_status(event), (), endings)
-    bucket.write(keys.timeline, drawn.model_dump_json().encode(), JSON)
 
 
 def _write_summary(
@@ -117,6 +134,8 @@ def _write_summary(
     keys: RunKeys,
     build: Callable[[Usage], dict[str, Any]],
     before: Usage,
+    told: Callable[[Mapping[str, Any]], Report],
+    drawn: Timeline | None,
 ) -> dict[str, Any]:
     """The run's summary: of two who write it at a time, the first one's; who also has the run counted."""
     book = load_book()
@@ -126,13 +145,29 @@ def _write_summary(
         dollars = cost(usage, book, architecture)
         return json.dumps(build(usage) | {"cost_usd": dollars, "prices": book.name}).encode()
 
-    data = with_own_write(merge([before, runtime.usage()]), body)
+    data = with_own_write(merge([before, REPORTS, runtime.usage()]), body)
+    _write_report(runtime, keys, lambda: told(json.loads(data)), drawn)
     if not runtime.bucket.create(keys.summary, data, JSON):
         data = runtime.bucket.read(keys.summary)
     elif runtime.config.metrics:
         count_run(json.loads(data), repeated_attempts(_history(runtime, event.execution)))
     summary: dict[str, Any] = json.loads(data)
     return summary
+
+
+def _write_report(
+    runtime: Runtime, keys: RunKeys, build: Callable[[], Report], drawn: Timeline | None
+) -> None:
+    """The run's report and its page: before the summary, with which the run is over."""
+    try:
+        report = build()
+        shown = page(report, drawn)
+    except Exception:
+        # Better a run without a picture of it than none.
+        runtime.logger.exception("the report could not be made")
+        return
+    runtime.bucket.write(keys.report, report.model_dump_json().encode(), JSON)
+    runtime.bucket.write(keys.report_page, shown.encode(), "text/html; charset=utf-8")
 
 
 def _plan_record(bucket: Bucket, keys: RunKeys) -> PlanRecord | None:
