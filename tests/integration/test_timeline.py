@@ -1,4 +1,4 @@
-"""A run's timeline and its functions' logs, as they lie in the bucket and in CloudWatch."""
+"""A run's timeline, its report and its functions' logs, as they lie in the bucket and in CloudWatch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from lamella import client
 from lamella.client import RunHandle, Stack
 from lamella.layout import RunKeys
 from lamella.manifest import read_manifest
+from lamella.report import Report
 from lamella.storage import Bucket, folder
 from lamella.timeline import Timeline
 from model_prep.readers import open_source
@@ -132,3 +134,43 @@ def test_every_line_of_a_worker_s_log_names_run_attempt_worker_and_layer(
     workers = [line for line in lines_of(cloud, good) if line.get("message") == "computing"]
     assert sorted(line["worker"] for line in workers) == list(range(WORKERS))
     assert {line["layer"] for line in workers} == {0}
+
+
+def report_of(run: RunHandle) -> tuple[str, Report]:
+    shown, data = client.report_files(run)
+    return shown.decode(), Report.model_validate_json(data)
+
+
+def test_a_run_s_report_says_what_its_summary_says(good: RunHandle) -> None:
+    shown, report = report_of(good)
+    summary = json.loads(good.stack.files().read(RunKeys(good.run_id).summary))
+
+    assert (report.cost_usd, report.usage, report.seconds) == (
+        summary["cost_usd"],
+        summary["usage"],
+        summary["seconds"],
+    )
+    assert summary["report_page"] == f"s3://{good.stack.bucket}/{RunKeys(good.run_id).report_page}"
+    assert [fared.worker for fared in report.workers] == list(range(WORKERS))
+    assert good.run_id in shown
+    head = good.stack.clients.s3.head_object(Bucket=good.stack.bucket, Key=RunKeys(good.run_id).report_page)
+    assert head["ContentType"] == "text/html; charset=utf-8"
+
+
+def test_a_failed_run_s_report_has_the_last_lines_of_the_worker_that_failed_first(failed: RunHandle) -> None:
+    shown, report = report_of(failed)
+    assert report.failure
+    assert "sha256 differs" in report.failure.cause
+    assert report.failure.after_layer == 32
+    messages = [json.loads(line)["message"] for line in report.failure.lines]
+    assert "computing" in messages
+    assert f"worker {report.failure.worker}, after layer 32" in shown
+
+
+def test_a_refused_run_s_report_says_why(stack: Stack, small_model: Path, batch: Path) -> None:
+    run = begin(stack, small_model, batch, strategy="rows", workers=3)
+    outcome(run)
+    shown, report = report_of(run)
+    assert report.failure
+    assert report.failure.error == "PlanError"
+    assert "What failed" in shown

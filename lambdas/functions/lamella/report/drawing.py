@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from lamella.errors import RunAborted
 from lamella.report.markup import element, seconds, size, text
 from lamella.timeline import LayerTotals, Step, Timeline, Worker
 
@@ -64,10 +65,15 @@ def whole_run(drawn: Timeline) -> str:
         ran = f"{name}: {_from_to(worker.joined_s, worker.ended_s)}"
         bars = [
             _bar(window, "start", worker.started_s, worker.joined_s, joined),
-            _bar(window, "failed" if worker.error else "compute", worker.joined_s, worker.ended_s, ran),
+            _bar(window, _end_of(worker), worker.joined_s, worker.ended_s, ran),
         ]
         rows.append(_row(name, bars))
     return _picture(window, rows)
+
+
+def _end_of(worker: Worker) -> str:
+    """Whether it failed of itself: those that were told to leave did not."""
+    return "failed" if worker.error and not worker.error.startswith(RunAborted.__name__) else "running"
 
 
 def layer_by_layer(drawn: Timeline) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from importlib import resources
@@ -14,6 +15,7 @@ from lamella.timeline import LayerTotals, Timeline
 # Even if something in it were markup, a browser would neither run nor fetch it.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _SERVICES = {"lambda": "Lambda", "sns": "SNS", "sqs": "SQS", "s3": "S3", "stepfunctions": "Step Functions"}
+_EVERYWHERE = {"location", "service", "request_id", "run", "worker", "xray_trace_id"}
 _DID = {"start": "started", "read": "read for", "compute": "computed for"}
 
 
@@ -84,9 +86,19 @@ def _failure(report: Report) -> str:
             else f"after layer {failure.after_layer}"
         )
         rows.append(("where", f"worker {failure.worker}, {done}"))
-    lines = element("pre", text("\n".join(failure.lines))) if failure.lines else ""
+    lines = element("pre", text("\n".join(map(_log_line, failure.lines)))) if failure.lines else ""
     title = element("h3", text("The last lines of its log")) if failure.lines else ""
     return section("What failed", _pairs(rows), title, lines)
+
+
+def _log_line(line: str) -> str:
+    """A line of log, shorter: what every one of them says is said above."""
+    try:
+        said = json.loads(line)
+        told = [said.pop("timestamp"), said.pop("level"), str(said.pop("message"))]
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return line
+    return " ".join([*map(str, told), *(f"{key}={said[key]}" for key in said if key not in _EVERYWHERE)])
 
 
 def _figures(report: Report) -> str:
@@ -129,7 +141,7 @@ def _timeline(report: Report, drawn: Timeline) -> str:
         f"{shown} of {len(drawn.workers):,} workers are drawn: the last to end, and some of the others."
     )
     parts = [
-        drawing.legend("state", "start", "compute"),
+        drawing.legend("state", "start", "running", *(["failed"] if report.failure else [])),
         drawing.whole_run(drawn),
         left_out if shown < len(drawn.workers) else "",
         *_stragglers(report),
