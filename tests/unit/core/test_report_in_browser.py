@@ -43,6 +43,7 @@ def opened(folder: Path, width: int, *, dark: bool) -> tuple[dict[str, Any], str
             "--disable-background-networking",
             "--disable-component-update",
             "--no-first-run",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
             "--enable-logging=stderr",
             f"--user-data-dir={folder / 'profile'}",
             f"--log-net-log={net_log}",
@@ -80,7 +81,7 @@ def test_it_fits_is_readable_and_asks_for_nothing(folder: Path, width: int, *, d
     assert complaints == ""
     # Chromium itself tells its maker that it is there.
     assert [
-        url for url in asked if not re.match(r"https?://[^/]*\.(google|googleapis|gstatic)\.com/", url)
+        url for url in asked if not re.match(r"https?://[^/]*\.(google|googleapis|gstatic|gvt1)\.com/", url)
     ] == []
     ground, ink = (sum(map(int, re.findall(r"\d+", seen[name])[:3])) for name in ("ground", "ink"))
     assert (ground < ink) is dark
