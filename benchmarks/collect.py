@@ -110,6 +110,7 @@ class Context:
 
     memory_limit_in_mb: str = str(COLLECT_MEMORY_MB)
     log_stream_name: str = "benchmark"
+    aws_request_id: str = "00000000-0000-0000-0000-000000000000"
 
     def get_remaining_time_in_millis(self) -> int:
         return 900_000

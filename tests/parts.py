@@ -15,7 +15,9 @@ from lamella.parts import part_to_bytes
 from lamella.predictions import sample_blocks
 from lamella.records import Share, WorkerReport
 
-REPORT = WorkerReport(3, 1.0, 2.0, 3.0, 1024, ((0, 0.1, 0.2, 0.3, 0.4, 5),), (17, "stream"), {})
+REPORT = WorkerReport(
+    3, 1.0, 2.0, 3.0, 1024, ((0, 0.1, 0.2, 0.3, 0.4, 5, 0, 0, 1.5, 1, 9, ()),), (17, "stream"), {}
+)
 
 
 @dataclass

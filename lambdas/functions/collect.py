@@ -11,6 +11,7 @@ from lamella.states.collect import collect_run
 runtime = Runtime()
 
 
+@runtime.logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Collect a run; its predictions go to S3."""
     request = CollectEvent.parse(event)

@@ -11,6 +11,7 @@ from lamella.states.finish import finish_run
 runtime = Runtime()
 
 
+@runtime.logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Finish a run; the answer is the execution's output, or the error that it fails with."""
     request = FinishEvent.parse(event)

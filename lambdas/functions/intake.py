@@ -11,6 +11,7 @@ from lamella.states.intake import take_in
 runtime = Runtime()
 
 
+@runtime.logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Start what is new; the answer names the runs, and says how many inputs wait."""
     request = parse_intake_event(event)

@@ -12,6 +12,7 @@ from lamella.states.recover import recover_run
 runtime = Runtime()
 
 
+@runtime.logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Plan a run, or decide on one whose workers failed."""
     request = parse_plan_event(event)

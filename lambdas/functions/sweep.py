@@ -11,6 +11,7 @@ from lamella.states.sweep import sweep
 runtime = Runtime()
 
 
+@runtime.logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Sweep; the answer says what was, or would be, removed."""
     request = SweepEvent.parse(event)

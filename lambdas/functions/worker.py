@@ -11,6 +11,7 @@ from lamella.states.worker import run_worker
 runtime = Runtime()
 
 
+@runtime.logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Run one worker's task; its part of the output goes to S3."""
     request = WorkerEvent.parse(event)

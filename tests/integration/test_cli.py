@@ -26,6 +26,7 @@ from model_prep.reference import plain_scipy
 COMMAND = Path(sys.executable).with_name("lamella")
 NETWORK = "alive:64x6"
 SAMPLES, FEATURES = 50, 64
+FILES = ("predictions.csv", "activations.safetensors", "report.html")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -117,7 +118,7 @@ def test_run_in_a_cloud_of_its_own(
     assert answer["seconds"].keys() == {"total", "waited", "prepare", "infer"}
     assert {"lambda", "sns", "sqs", "s3", "stepfunctions", "total"} <= answer["cost_usd"].keys()
     assert {"calls", "billed", "bytes"} == answer["usage"]["sns.publish_batch"].keys()
-    assert answer["outputs"] == [str(out / name) for name in ("predictions.csv", "activations.safetensors")]
+    assert answer["outputs"] == [str(out / name) for name in FILES]
     assert np.array_equal(bits(out / "activations.safetensors"), expected)
     lines = (out / "predictions.csv").read_text().splitlines()
     assert lines[0] == "sample,argmax,score,nonzero"
@@ -189,7 +190,7 @@ def test_a_run_started_by_hand_and_one_started_here_are_the_same_thing(
     fetched = lamella("fetch", "by-hand", "--output", out, "--json")
     assert fetched.returncode == 0, fetched.stderr
     answer = json.loads(fetched.stdout)
-    assert answer["outputs"] == [str(out / name) for name in ("predictions.csv", "activations.safetensors")]
+    assert answer["outputs"] == [str(out / name) for name in FILES]
     assert np.array_equal(bits(out / "activations.safetensors"), expected)
 
     runs = json.loads(lamella("runs", "--json").stdout)["runs"]

@@ -16,14 +16,11 @@ from numpy.typing import NDArray
 from lamella import client
 from lamella.client import Stack
 from lamella.events import RunRequest
-from lamella.files import Directory
-from lamella.manifest import read_manifest
-from lamella.plan import LayerPart
-from lamella.tiles import read_tiles
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from model_prep.writer import write_model
 from tests.integration import batches
+from tests.integration.damage import damaged
 from tests.integration.runs import (
     activations,
     assert_nothing_is_left,
@@ -80,24 +77,6 @@ def test_workers_killed_in_both_attempts_fail_the_run_by_their_own_errors_and_th
     after = begin(stack, long_model, batch, workers=WORKERS, strategy="rows", activations=True)
     assert activations(after, tmp_path).tobytes() == plain.tobytes()
     assert_nothing_is_left(cloud, run)
-
-
-def damaged(stack: Stack, model: Path, layer: int) -> str:
-    """A copy of the model in S3 with one byte of a layer changed; sizes stay."""
-    place = stack.files("models/flipped/")
-    files = Directory(model)
-    manifest = read_manifest(files)
-    described = manifest.layers[layer]
-    part = LayerPart(layer, (0, described.rows), (0, described.nnz), described.sha256)
-    begins = read_tiles(files, manifest).of(part, "").begins
-    for path in model.rglob("*"):
-        if path.is_file():
-            data = bytearray(path.read_bytes())
-            name = path.relative_to(model).as_posix()
-            if name == described.file:
-                data[begins[0]] ^= 1
-            place.write(name, bytes(data))
-    return place.location()
 
 
 def test_a_worker_that_raises_is_named_with_its_own_error(

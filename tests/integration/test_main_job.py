@@ -141,7 +141,8 @@ def test_transitions_are_those_that_the_history_shows(job: MainJob) -> None:
 
 def test_what_only_workers_needed_is_removed(job: MainJob) -> None:
     kept = job.handle.stack.files(f"runs/{job.handle.run_id}/").sizes()
-    assert set(kept) == {"plan.json", "summary.json", "predictions.csv", "activations.safetensors"}
+    told = {"plan.json", "summary.json", "timeline.json", "report.json", "report.html"}
+    assert set(kept) == told | {"predictions.csv", "activations.safetensors"}
 
 
 def test_every_message_was_counted(job: MainJob) -> None:

@@ -73,6 +73,7 @@ def build() -> typer.Typer:
     app.command()(upkeep.cancel)
     app.command()(upkeep.clean)
     app.command()(calibrate.calibrate)
+    app.command()(history.report)
     app.command()(demo.demo)
     return app
 

@@ -47,8 +47,8 @@ class RunProgress:
         if line.attempt > worker.attempt:
             worker = self.workers[line.worker] = WorkerState(line.attempt)
         worker.layers = max(worker.layers, line.layers or 0)
-        if line.layer is not None and line.layer >= worker.layer:
-            worker.layer = line.layer
+        if line.done is not None and line.done >= worker.layer:
+            worker.layer = line.done
             worker.live = line.live if line.live is not None else worker.live
         if line.message == "ended":
             worker.state = "done" if not worker.layers or worker.layer >= worker.layers else "left"

@@ -54,6 +54,16 @@ class Checkpointer:
         return self._progress
 
     @property
+    def began_s(self) -> float:
+        """Unix time of the worker's first start."""
+        return self._last.began_s
+
+    @property
+    def incarnation(self) -> int:
+        """Which of the worker's starts this is."""
+        return self._last.start.incarnation
+
+    @property
     def written(self) -> int:
         """Checkpoints, in all of the worker's starts."""
         return self._last.written

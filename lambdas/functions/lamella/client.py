@@ -45,6 +45,7 @@ _NOT_SET_UP = (NoCredentialsError, NoRegionError, PartialCredentialsError, Profi
 # A function is waited for as long as it may run, and asked only once.
 _CALLING = ClientConfig(read_timeout=910, retries={"total_max_attempts": 1})
 _FRESH_S = 12 * 3600
+FINISH_S = 30.0  # within which a stopped run is finished, if its report is still to come
 _INPUT_ERRORS = {"InputError", "ModelError", "BatchError", "PlanError"}
 
 
@@ -337,6 +338,31 @@ def details(run: RunHandle) -> dict[str, Any]:
     return whole
 
 
+def report_files(run: RunHandle) -> tuple[bytes, bytes]:
+    """``report.html`` and ``report.json`` of a run that has ended, well or not.
+
+    Raises
+    ------
+    InputError
+        If it has none, or none any more.
+    """
+    keys, files = layout.RunKeys(run.run_id), run.stack.files()
+    until_s = time.monotonic() + FINISH_S
+    with explained(f"reading the report of run {run.run_id}"):
+        while True:
+            try:
+                return files.read(keys.report_page), files.read(keys.report)
+            except FileNotFoundError as error:
+                # A run that was stopped is finished after its execution has ended.
+                if time.monotonic() < until_s and _execution(run)["status"] in {"ABORTED", "TIMED_OUT"}:
+                    time.sleep(0.5)
+                    continue
+                raise InputError(
+                    f"run {run.run_id} has no report: it has expired (RunDataDays), or was made by an older "
+                    "stack"
+                ) from error
+
+
 def fetch(run: RunHandle, output: Path) -> list[Path]:
     """Download what a run that succeeded has for the user; the files' paths.
 
@@ -346,7 +372,7 @@ def fetch(run: RunHandle, output: Path) -> list[Path]:
         A directory; it is made if need be, and files of the same names are replaced.
     """
     answer = summary(run)
-    addresses = [answer[name] for name in ("predictions", "activations") if answer.get(name)]
+    addresses = [answer[name] for name in ("predictions", "activations", "report_page") if answer.get(name)]
     try:
         output.mkdir(parents=True, exist_ok=True)
         return [_download(run.stack, address, output) for address in addresses]

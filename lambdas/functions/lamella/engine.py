@@ -21,6 +21,8 @@ from lamella.plan import LayerPart, Range, Step, Task
 from lamella.weights import AnyPart
 
 Clock = Callable[[], float]
+Span = tuple[int, int, float, float, int]
+"""Consecutive layers: the first, the last, seconds reading and computing, and samples that are left live."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,14 @@ class StepRecord:
         For peers, for weights not read yet, in the kernel, and to encode and post.
     live
         Samples that are not zero in all of this worker's rows.
+    first_layer, first_sample
+        Of the step's layers and samples.
+    began_s
+        Unix time.
+    letters, sent_bytes
+        How many peers it posted something to, and how much.
+    spans
+        What the kernel took at a time, where that is not the whole step.
     """
 
     layer: int
@@ -43,6 +53,12 @@ class StepRecord:
     compute_s: float
     send_s: float
     live: int
+    first_layer: int = 0
+    first_sample: int = 0
+    began_s: float = 0.0
+    letters: int = 0
+    sent_bytes: int = 0
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass
@@ -88,6 +104,7 @@ def run_task(
     mailbox: Mailbox | None,
     observe: Callable[[StepRecord], None],
     clock: Clock = time.monotonic,
+    now: Clock = time.time,
     processor: Processor | None = None,
     progress: Progress | None = None,
     keep: Callable[[], None] = lambda: None,
@@ -104,6 +121,8 @@ def run_task(
         None where the task neither receives nor sends.
     observe
         Called after every step; what it raises ends the task.
+    clock, now
+        What durations are measured by, and the time of day.
     processor
         What the kernel computes with; by default one thread.
     progress
@@ -123,7 +142,7 @@ def run_task(
     ready = _ReadyLayers(manifest, weights, rest.uses)
     left = Counter(step.samples for step in rest.steps)
     for step in rest.steps:
-        began = clock()
+        began, began_s = clock(), now()
         if step.samples in rows_held:
             have = _Held(np.arange(*rows_held[step.samples]), progress.held[step.samples])
         else:
@@ -135,17 +154,21 @@ def run_task(
         y, read_s = x.block, 0.0
         above = x.rows
         del x, have
+        spans: list[Span] = []
         for group in _groups(step.parts):
             asked = clock()
             layers = []
             for part in group:
                 layers.append(ready.take(part, above))
                 above = np.arange(*part.rows)
-            read_s += clock() - asked
-            y = forward(layers, y, step.samples, processor)
+            there = clock()
+            read_s += there - asked
+            timed = _TimedSpans(group, spans, clock, asked, there)
+            y = forward(layers, y, step.samples, processor, timed)
+            timed.end()
         computed = clock()
         rows = step.parts[-1].rows
-        _post(step, y, rows[0], mailbox, progress.bases)
+        sent_bytes = _post(step, y, rows[0], mailbox, progress.bases)
         left[step.samples] -= 1
         if left[step.samples]:
             rows_held[step.samples], progress.held[step.samples] = rows, y
@@ -158,12 +181,40 @@ def run_task(
             compute_s=computed - received - read_s,
             send_s=clock() - computed,
             live=len(y.live),
+            first_layer=step.parts[0].layer,
+            first_sample=step.samples[0],
+            began_s=began_s,
+            letters=len(step.send),
+            sent_bytes=sent_bytes,
+            spans=tuple(spans) if len(spans) > 1 else (),
         )
         progress.steps += 1
         progress.records.append(record)
         observe(record)
         keep()
     return _side_by_side([progress.finished[samples] for samples in sorted(progress.finished)])
+
+
+class _TimedSpans:
+    """Times a group of layers as the kernel goes through it: reading them is told of the first."""
+
+    def __init__(
+        self, group: Sequence[LayerPart], spans: list[Span], clock: Clock, asked: float, there: float
+    ) -> None:
+        self._group, self._spans, self._clock = group, spans, clock
+        self._read_s, self._last, self._done = there - asked, there, 0
+
+    def __call__(self, layers: int, live: int) -> None:
+        """So many more layers are done."""
+        now = self._clock()
+        first, last = self._group[self._done].layer, self._group[self._done + layers - 1].layer
+        self._spans.append((first, last, self._read_s, now - self._last, live))
+        self._read_s, self._last, self._done = 0.0, now, self._done + layers
+
+    def end(self) -> None:
+        """The kernel has returned: what it did last was for the last layers."""
+        first, last, read_s, compute_s, live = self._spans[-1]
+        self._spans[-1] = (first, last, read_s, compute_s + self._clock() - self._last, live)
 
 
 class _ReadyLayers:
@@ -201,13 +252,15 @@ def _with_halo(step: Step, have: _Held, mailbox: Mailbox | None, bases: Bases) -
     return _Held(rows, stack([have.block, *received]))
 
 
-def _post(step: Step, y: Activations, first_row: int, mailbox: Mailbox | None, bases: Bases) -> None:
+def _post(step: Step, y: Activations, first_row: int, mailbox: Mailbox | None, bases: Bases) -> int:
+    """Send what the peers need next; its bytes."""
     if not step.send:
-        return
+        return 0
     assert mailbox is not None
     layer = step.parts[-1].layer + 1
     letters = bases.encode(layer, step.samples, y, first_row, step.send)
     mailbox.post(layer, step.samples[0], letters)
+    return sum(len(letter) for letter in letters.values())
 
 
 def _groups(parts: Sequence[LayerPart]) -> Iterator[list[LayerPart]]:

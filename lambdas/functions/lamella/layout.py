@@ -53,6 +53,21 @@ class RunKeys:
         return f"{self.root}summary.json"
 
     @property
+    def timeline(self) -> str:
+        """When every worker did what: `lamella.timeline`."""
+        return f"{self.root}timeline.json"
+
+    @property
+    def report(self) -> str:
+        """What the run was, did, took and cost: `lamella.report`."""
+        return f"{self.root}report.json"
+
+    @property
+    def report_page(self) -> str:
+        """The same, to be looked at."""
+        return f"{self.root}report.html"
+
+    @property
     def predictions(self) -> str:
         return f"{self.root}predictions.csv"
 

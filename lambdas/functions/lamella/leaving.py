@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lamella.abort_mark import end_attempts
+from lamella.errors import RunError
 from lamella.failures import WorkerFailure, parse_failure
 from lamella.layout import MAX_ATTEMPTS, RunKeys
+from lamella.records import Ending, from_json
 from lamella.storage import Bucket
 
 LEAVE_S = 10.0  # workers look for the abort mark every 5 s, and at the latest a second after
 POLL_S = 0.5
+READERS = 16
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,19 @@ def departures(bucket: Bucket, attempts: list[RunKeys], wait_s: float = LEAVE_S)
         if not any(departure.staying for departure in found) or time.monotonic() >= until_s:
             return found
         time.sleep(POLL_S)
+
+
+def endings_of(bucket: Bucket, keys: RunKeys, workers: int) -> list[Ending]:
+    """What the workers that failed left as their end marks, as far as it can be read."""
+
+    def read(worker: int) -> Ending | None:
+        try:
+            return from_json(Ending, bucket.read(keys.ended(worker)), keys.ended(worker))
+        except (FileNotFoundError, RunError):
+            return None
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return [ending for ending in pool.map(read, range(workers)) if ending]
 
 
 def failures_of(bucket: Bucket, keys: RunKeys) -> list[WorkerFailure]:

@@ -22,6 +22,7 @@ from lamella.channels import Channel, Place, Source
 from lamella.deadline import Deadline
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 from lamella.held import Held
+from lamella.layer_context import for_layer
 from lamella.messages import HEADER_BYTES, POINTER_CHUNKS, Message, is_of_run, parse_message, run_digest
 from lamella.outbox import Outbox
 from lamella.usage import Usage
@@ -174,7 +175,8 @@ class Mailbox:
         MessageError
             If a message of this run is damaged or contradicts another.
         """
-        return self._await((layer, first_sample), sources, lambda: self._deadline, _halo_missing)
+        with for_layer(layer):
+            return self._await((layer, first_sample), sources, lambda: self._deadline, _halo_missing)
 
     def reduce(
         self,
@@ -304,10 +306,11 @@ class Mailbox:
             messages += [
                 (peer, self._message(place, chunk, len(pieces), piece)) for chunk, piece in enumerate(pieces)
             ]
-        if objects and large:
-            objects.write(place, large)
-            self._objects_left += 1
-        self._channel.send(place, messages)
+        with for_layer(place[0]):
+            if objects and large:
+                objects.write(place, large)
+                self._objects_left += 1
+            self._channel.send(place, messages)
 
     def _message(self, place: Place, chunk: int, chunks: int, payload: bytes) -> bytes:
         message = Message(self._run, self._attempt, *place, self._worker, chunk, chunks, payload)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from botocore import xform_name
 from botocore.utils import determine_content_length
 
+from lamella.layer_context import current_layer
 from lamella.usage import Count, Usage, billed_requests, lambda_usage, merge, step_functions_usage
 
 __all__ = ["Count", "Meter", "Usage", "lambda_usage", "merge", "step_functions_usage"]
@@ -47,6 +48,7 @@ class Meter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[str, Count] = {}
+        self._by_layer: dict[tuple[str, int], Count] = {}
 
     def attach(self, *sources: Any) -> None:
         """Count what these boto3 clients request, and every client made from these sessions after this.
@@ -69,7 +71,17 @@ class Meter:
         """So far; the next count starts at zero. For clients that outlive an invocation."""
         with self._lock:
             counts, self._counts = self._counts, {}
+            self._by_layer = {}
         return Usage(counts)
+
+    def traffic(self) -> dict[str, tuple[tuple[int, int, int], ...]]:
+        """So far, what was made `for_layer`: (layer, calls, bytes), by operation."""
+        with self._lock:
+            counted = sorted(self._by_layer.items())
+        found: dict[str, tuple[tuple[int, int, int], ...]] = {}
+        for (name, layer), count in counted:
+            found[name] = (*found.get(name, ()), (layer, count.calls, count.bytes))
+        return found
 
     def _prepared(self, params: Mapping[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
         service_id = model.service_model.service_id.hyphenize()
@@ -93,8 +105,11 @@ class Meter:
         billed = _billed(request, received, status)
         name = f"{request.service}.{request.operation}"
         count = Count(calls=1, billed=billed, bytes=request.sent_bytes + received)
+        layer = current_layer()
         with self._lock:
             self._counts[name] = self._counts.get(name, Count()) + count
+            if layer is not None:
+                self._by_layer[name, layer] = self._by_layer.get((name, layer), Count()) + count
 
 
 def _billed(request: _Request, received_bytes: int, status: int | None) -> int:

@@ -25,17 +25,17 @@ class WorkerProgress:
 
     Attributes
     ----------
-    layer, layers
+    done, layers
         Layers done, of how many of which the worker has anything.
     live
-        Samples that are not all zero after that layer.
+        Samples that were not all zero after the last of them.
     """
 
     message: Literal["joined", "progress", "ended"]
     run: str
     worker: int
     attempt: int = 1
-    layer: int | None = None
+    done: int | None = None
     layers: int | None = None
     live: int | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +12,11 @@ from lamella.errors import RunError
 from lamella.plan import Plan, Range
 
 JsonUsage = dict[str, dict[str, int | float]]
+Span = tuple[int, int, float, float, int]
+StepRow = tuple[int, float, float, float, float, int, int, int, float, int, int, tuple[Span, ...]]
+"""A `lamella.engine.StepRecord`, without the names of its fields."""
+Traffic = dict[str, tuple[tuple[int, int, int], ...]]
+"""Calls and bytes by operation and layer: (layer, calls, bytes)."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,8 @@ class PlanRecord:
     ----------
     first_sample
         Number of the batch's first sample, in the input's counting.
-    started_s
-        Unix time at which Plan began.
+    started_s, planned_s
+        Unix times at which Plan began and ended.
     shares
         By worker.
     places
@@ -112,6 +117,7 @@ class PlanRecord:
     looks: int = 0
     checkpoints: CheckpointCost | None = None
     failed: tuple[FailedAttempt, ...] = ()
+    planned_s: float = 0.0
 
     def senders(self, place: Place) -> list[int]:
         """Workers that may send there: those with the samples of its micro-batch."""
@@ -148,7 +154,7 @@ class WorkerReport:
     started_s, joined_s, ended_s
         Unix times: the handler's start, the moment it met its gang, and its end.
     steps
-        For each step: last layer, seconds waiting, reading, computing, sending, and live samples.
+        What each step took, and what came of it.
     process
         Process id and execution environment (log stream).
     weights
@@ -162,6 +168,9 @@ class WorkerReport:
         is what it used, but for what an earlier start used after its last checkpoint.
     checkpoints
         How many it wrote.
+    traffic
+        Its calls to services that were made for a layer: to wait for its halo, and to send it; of the start
+        that came to the end.
     """
 
     worker: int
@@ -169,7 +178,7 @@ class WorkerReport:
     joined_s: float
     ended_s: float
     memory_mb: int
-    steps: tuple[tuple[int, float, float, float, float, int], ...]
+    steps: tuple[StepRow, ...]
     process: tuple[int, str]
     usage: JsonUsage
     weights: WeightUse = WeightUse()
@@ -177,24 +186,52 @@ class WorkerReport:
     objects_left: int = 0
     incarnation: int = 1
     checkpoints: int = 0
+    traffic: Traffic = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a worker that fails leaves as its end mark.
+
+    Attributes
+    ----------
+    error
+        Its kind and text.
+    report
+        How far it came.
+    lines
+        The last of its log.
+    """
+
+    error: str
+    report: WorkerReport
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What Collect found; Finish makes the summary of it."""
+    """What Collect found; Finish makes the summary of it.
+
+    Attributes
+    ----------
+    started_s, ended_s
+        Unix times of Collect itself.
+    """
 
     categories: int
     workers: tuple[WorkerReport, ...]
     usage: JsonUsage
+    started_s: float = 0.0
+    ended_s: float = 0.0
 
 
 _T = TypeVar("_T")
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (PlanRecord, WorkerReport, Collected)
+    kind: TypeAdapter(kind) for kind in (PlanRecord, WorkerReport, Ending, Collected)
 }
 
 
-def to_json(record: PlanRecord | WorkerReport | Collected) -> bytes:
+def to_json(record: PlanRecord | WorkerReport | Ending | Collected) -> bytes:
     """A record as it is stored."""
     return _ADAPTERS[type(record)].dump_json(record)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import os
 import time
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import boto3
-from aws_lambda_powertools import Logger
 from botocore.config import Config as ClientConfig
 
 from lamella.block_cache import BlockCache
 from lamella.config import Config
 from lamella.deadline import Deadline
+from lamella.logs import begin_logging, log_failure
 from lamella.metering import Meter
 from lamella.storage import Bucket
 from lamella.usage import Usage, lambda_usage
@@ -43,9 +44,13 @@ _CLIENT = ClientConfig(
 )
 
 
+Answer = TypeVar("Answer")
+
+
 class LambdaContext(Protocol):
     """What Lambda passes to a handler."""
 
+    aws_request_id: str
     memory_limit_in_mb: str
     log_stream_name: str
 
@@ -62,7 +67,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.config = Config.read()
-        self.logger = Logger(service="lamella")
+        self.logger, self._recent = begin_logging()
         self.meter = Meter()
         self.blocks = BlockCache()
         self._session = boto3.session.Session()
@@ -83,8 +88,34 @@ class Runtime:
         self._function_end = Deadline.after(context.get_remaining_time_in_millis() / 1000 - LAST_CALL_S)
         self._calls_until = self._function_end
         self.meter.take()
+        self._begin_log(context, **keys)
+
+    def logged(
+        self, handler: Callable[[dict[str, Any], LambdaContext], Answer]
+    ) -> Callable[[dict[str, Any], LambdaContext], Answer]:
+        """A handler whose errors are logged with its invocation's keys; Lambda logs them without."""
+
+        @wraps(handler)
+        def call(event: dict[str, Any], context: LambdaContext) -> Answer:
+            # Until the event is read, lines have no keys of the invocation before.
+            self._begin_log(context)
+            try:
+                return handler(event, context)
+            except Exception as error:
+                log_failure(self.logger, error)
+                raise
+
+        return call
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """What this invocation logged, the last lines of it."""
+        return self._recent.lines
+
+    def _begin_log(self, context: LambdaContext, **keys: Any) -> None:
+        self._recent.clear()
         self.logger.clear_state()
-        self.logger.append_keys(**keys)
+        self.logger.append_keys(request_id=context.aws_request_id, **keys)
 
     @property
     def function_end(self) -> Deadline:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from lamella.errors import LamellaError
 from lamella.layout import RunKeys
 from lamella.leaving import Departure
 from lamella.parts import head_bytes, parse_head
-from lamella.records import PlanRecord
+from lamella.records import Ending, PlanRecord, WorkerReport, from_json, to_json
 from lamella.sealing import with_own_write
 from lamella.storage import Bucket
 from lamella.tensors import LENGTH_BYTES
@@ -18,19 +18,30 @@ from lamella.usage import Usage, merge
 _READERS = 16
 
 
-def end_mark(error: Exception, usage: Usage) -> bytes:
-    """What a worker leaves that ends by an error: that, and what it used."""
+def end_mark(error: Exception, report: WorkerReport, lines: tuple[str, ...], usage: Usage) -> bytes:
+    """What a worker leaves that ends by an error.
+
+    Parameters
+    ----------
+    report
+        How far it came, but for its usage.
+    lines
+        The last of its log.
+    """
     text = f"{type(error).__name__}: {error}"
-    return with_own_write(
-        usage, lambda counted: json.dumps({"error": text, "usage": counted.to_json()}).encode()
-    )
+
+    def body(counted: Usage) -> bytes:
+        return to_json(Ending(text, replace(report, usage=counted.to_json()), lines))
+
+    return with_own_write(usage, body)
 
 
 def spent(bucket: Bucket, keys: RunKeys, record: PlanRecord, departure: Departure) -> Usage:
     """The usage of an attempt's workers; of those that were killed, or have not left, nothing is known."""
 
     def of_mark(worker: int) -> Usage:
-        return Usage.from_json(json.loads(bucket.read(keys.ended(worker)))["usage"])
+        path = keys.ended(worker)
+        return Usage.from_json(from_json(Ending, bucket.read(path), path).report.usage)
 
     def of_part(worker: int) -> Usage:
         path = keys.part(worker)

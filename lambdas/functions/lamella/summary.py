@@ -45,6 +45,8 @@ def summarize(
         "report": f"s3://{bucket}/{keys.summary}",
         "checkpoints": asdict(record.checkpoints) | {"written": written} if record.checkpoints else None,
         "restarted": sum(worker.incarnation - 1 for worker in found.workers),
+        "report_page": f"s3://{bucket}/{keys.report_page}",
+        "timeline": f"s3://{bucket}/{keys.timeline}",
         "usage": usage.to_json(),
         "workers_detail": [_detail(worker, record.started_s) for worker in found.workers],
     }
@@ -66,7 +68,7 @@ def failed_summary(
         }
     return {
         "run_id": event.run,
-        "status": "FAILED" if event.status == "SUCCEEDED" else event.status,
+        "status": failed_status(event),
         "error": answer.error,
         "cause": answer.cause,
         "usage": usage.to_json(),
@@ -82,10 +84,22 @@ def _attempts(record: PlanRecord) -> dict[str, Any]:
     return {"attempts": record.attempt, "failed_attempts": failed}
 
 
+def failed_status(event: FinishEvent) -> str:
+    """How a failed run ended: as its execution did, or before that could."""
+    return "FAILED" if event.status == "SUCCEEDED" else event.status
+
+
 def _detail(worker: WorkerReport, run_started_s: float) -> dict[str, Any]:
-    names = ("layer", "wait_s", "read_s", "compute_s", "send_s", "live")
     steps = [
-        {name: round(value, 6) for name, value in zip(names, step, strict=True)} for step in worker.steps
+        {
+            "layer": layer,
+            "wait_s": round(wait_s, 6),
+            "read_s": round(read_s, 6),
+            "compute_s": round(compute_s, 6),
+            "send_s": round(send_s, 6),
+            "live": live,
+        }
+        for layer, wait_s, read_s, compute_s, send_s, live, *_ in worker.steps
     ]
     return {
         "worker": worker.worker,

@@ -285,7 +285,7 @@ class TestProgress:
     def test_each_line_once(self, run: RunHandle) -> None:
         follower = self.follower(run)
         assert follower.poll() == []
-        self.put(run, GROUPS[1], self.line(layer=17, layers=120, live=708), "START RequestId: " + RUN)
+        self.put(run, GROUPS[1], self.line(done=17, layers=120, live=708), "START RequestId: " + RUN)
         assert follower.poll() == [WorkerProgress("progress", RUN, 3, 1, 17, 120, 708)]
         assert follower.poll() == []
         self.put(run, GROUPS[1], self.line(message="ended"))
@@ -314,14 +314,14 @@ class TestProgress:
         assert len(follower.poll(at_once=True)) == 1
 
     def test_watch_ends_with_the_run_and_passes_on_the_last_lines(self, run: RunHandle) -> None:
-        self.put(run, GROUPS[0], self.line(layer=1, layers=2, live=5))
+        self.put(run, GROUPS[0], self.line(done=1, layers=2, live=5))
         found: list[WorkerProgress] = []
         with Stubber(run.stack.clients.stepfunctions) as stub:
             for status in ("RUNNING", "RUNNING", "SUCCEEDED"):
                 stub.add_response("describe_execution", execution(status))
             assert client.watch(run, found.append, poll_s=0.01, progress_s=60.0) == "SUCCEEDED"
             stub.assert_no_pending_responses()
-        assert [line.layer for line in found] == [1]
+        assert [line.done for line in found] == [1]
 
 
 def test_clients_of_an_embedded_cloud_use_its_endpoint() -> None:

@@ -192,22 +192,22 @@ class TestProgress:
     def test_lines_in_any_order(self) -> None:
         progress = RunProgress("run r")
         for layer, live in [(2, 50), (1, 70), (2, 50)]:
-            progress.apply(self.line(layer=layer, layers=3, live=live))
+            progress.apply(self.line(done=layer, layers=3, live=live))
         worker = progress.workers[0]
         assert (worker.layer, worker.layers, worker.live, worker.state) == (2, 3, 50, "running")
 
     def test_a_retry_starts_over_and_stale_lines_are_dropped(self) -> None:
         progress = RunProgress("run r")
-        progress.apply(self.line(layer=9, layers=10))
+        progress.apply(self.line(done=9, layers=10))
         progress.apply(self.line("joined", attempt=2))
-        progress.apply(self.line(layer=10, layers=10, attempt=1))
+        progress.apply(self.line(done=10, layers=10, attempt=1))
         assert (progress.workers[0].layer, progress.workers[0].state) == (0, "joined")
 
     def test_left_early_is_not_done(self) -> None:
         progress = RunProgress("run r")
-        progress.apply(self.line(layer=3, layers=10))
+        progress.apply(self.line(done=3, layers=10))
         progress.apply(self.line("ended"))
-        progress.apply(self.line(layer=10, layers=10, worker=1))
+        progress.apply(self.line(done=10, layers=10, worker=1))
         progress.apply(self.line("ended", worker=1))
         assert [progress.workers[i].state for i in (0, 1)] == ["left", "done"]
 
@@ -215,13 +215,13 @@ class TestProgress:
         progress = RunProgress("run r")
         assert "planning" in text_of(progress.render())
         for worker in range(3):
-            progress.apply(self.line(worker=worker, layer=17, layers=120, live=9154))
+            progress.apply(self.line(worker=worker, done=17, layers=120, live=9154))
         shown = text_of(progress.render())
         assert shown.count("17 / 120") == 3
         assert "9,154" in shown
         assert "collecting" not in shown
         for worker in range(3):
-            progress.apply(self.line("ended", worker=worker, layer=120, layers=120))
+            progress.apply(self.line("ended", worker=worker, done=120, layers=120))
         assert "collecting" in text_of(progress.render())
 
 

@@ -122,7 +122,7 @@ class TestFind:
 
 
 class TestCommands:
-    @pytest.mark.parametrize("command", [("runs",), ("fetch", "a", "--output", "out")])
+    @pytest.mark.parametrize("command", [("runs",), ("fetch", "a", "--output", "out"), ("report", "a")])
     def test_without_a_cloud_exit_2(self, lamella: Lamella, command: tuple[str, ...]) -> None:
         result = lamella(*command)
         assert (result.exit_code, result.stdout) == (2, "")
@@ -142,3 +142,56 @@ class TestCommands:
         (run,) = json.loads(result.stdout)["runs"]
         assert (run["run_id"], run["status"], run["seconds"]) == ("a", "SUCCEEDED", 12.0)
         assert result.stdout.count("\n") == 1
+
+    @pytest.mark.parametrize("json_wanted", [False, True])
+    def test_report_is_saved_where_it_is_told(
+        self,
+        lamella: Lamella,
+        stack: Stack,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        *,
+        json_wanted: bool,
+    ) -> None:
+        self.open(monkeypatch, stack)
+        stack.files().write(RunKeys("a").report_page, b"<p>page</p>")
+        stack.files().write(RunKeys("a").report, b'{"run_id": "a"}')
+        with Stubber(stack.clients.stepfunctions) as stub:
+            for _ in range(2):
+                stub.add_response("describe_execution", execution("a", "FAILED"))
+            path = tmp_path / "new" / "a.html"
+            result = lamella("report", "a", "--output", path, *(["--json"] if json_wanted else []))
+        assert result.exit_code == 0, result.stderr
+        assert path.read_bytes() == b"<p>page</p>"
+        assert result.stdout == ('{"run_id": "a"}\n' if json_wanted else f"{path}\n")
+
+    def test_report_opens_in_a_browser(
+        self, lamella: Lamella, stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        self.open(monkeypatch, stack)
+        shown: list[str] = []
+        monkeypatch.setattr(history.webbrowser, "open", lambda url: shown.append(url) or True)
+        stack.files().write(RunKeys("a").report_page, b"page")
+        stack.files().write(RunKeys("a").report, b"{}")
+        with Stubber(stack.clients.stepfunctions) as stub:
+            for _ in range(2):
+                stub.add_response("describe_execution", execution("a", "SUCCEEDED"))
+            assert lamella("report", "a").exit_code == 0
+        path = tmp_path / "state" / "reports" / "a.html"
+        assert shown == [path.as_uri()]
+        assert path.read_bytes() == b"page"
+
+    def test_a_run_without_a_report_exits_2(
+        self, lamella: Lamella, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.open(monkeypatch, stack)
+        with Stubber(stack.clients.stepfunctions) as stub:
+            for _ in range(3):
+                stub.add_response("describe_execution", execution("a", "SUCCEEDED"))
+            result = lamella("report", "a")
+        assert result.exit_code == 2
+        assert "run a has no report" in result.stderr
+
+    def open(self, monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+        open_cloud = OpenCloud(pid=1, checkout="x", stack="mine", environment={})
+        monkeypatch.setattr(history, "find_open", lambda checkout: (open_cloud, stack))

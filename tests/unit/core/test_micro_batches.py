@@ -60,9 +60,9 @@ class SlowChannel(MemoryChannel):
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slow messages, and layers that take their time for each sample."""
 
-    def slow_forward(layers: Sequence[Any], x: Any, samples: Range, processor: Any) -> Any:
+    def slow_forward(layers: Sequence[Any], x: Any, samples: Range, *more: Any) -> Any:
         time.sleep(SECONDS_PER_SAMPLE * (samples[1] - samples[0]))
-        return forward(layers, x, samples, processor)
+        return forward(layers, x, samples, *more)
 
     monkeypatch.setattr(engine, "forward", slow_forward)
     monkeypatch.setattr(gang, "MemoryChannel", SlowChannel)

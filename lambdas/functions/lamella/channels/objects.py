@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 from lamella.channels.base import Place, Source
 from lamella.channels.object_format import HEAD_BYTES, find, object_path, to_object
@@ -51,7 +52,8 @@ class Objects:
         """
         if len(sources) == 1:
             return [self._read(sources[0])]
-        return list(self._readers.map(self._read, sources))
+        reads = [self._readers.submit(copy_context().run, self._read, source) for source in sources]
+        return [read.result() for read in reads]
 
     def read_all(self, sources: Sequence[Source]) -> list[bytes]:
         """The same, of those that have said that they left one message.

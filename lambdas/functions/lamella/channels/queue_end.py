@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -131,7 +132,7 @@ class QueueEnd(Channel):
         if len(batches) == 1:
             batches[0]()
             return
-        for sent in [self._senders.submit(batch) for batch in batches]:
+        for sent in [self._senders.submit(copy_context().run, batch) for batch in batches]:
             sent.result()
 
     def _delete(self) -> None:

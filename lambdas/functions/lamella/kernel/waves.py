@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -36,7 +36,11 @@ _Job = tuple[list[Piece], NDArray[np.float32]]
 
 
 def forward(
-    layers: Sequence[Layer], x: Activations, samples: Range, processor: Processor | None = None
+    layers: Sequence[Layer],
+    x: Activations,
+    samples: Range,
+    processor: Processor | None = None,
+    observe: Callable[[int, int], None] | None = None,
 ) -> Activations:
     """Take activations through consecutive layers.
 
@@ -48,6 +52,8 @@ def forward(
         The samples that ``x`` stands for, dead ones included: ``[start, stop)``.
     processor
         By default, one thread of this one.
+    observe
+        Called now and then with how many more layers are done, and the samples that are still live.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def forward(
     for (zeros_to_zeros, _), group in groupby(layers, _kind):
         if not zeros_to_zeros:
             x = x.with_all(samples)
-        x = _through(list(group), x, processor, drop=zeros_to_zeros)
+        x = _through(list(group), x, processor, observe or _nobody, drop=zeros_to_zeros)
     return x.without_dead()
 
 
@@ -87,7 +93,17 @@ class _Room:
         return [room[start:stop] for start, stop in pairwise(bounds)]
 
 
-def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop: bool) -> Activations:
+def _nobody(_layers: int, _live: int) -> None: ...
+
+
+def _through(
+    layers: list[Layer],
+    x: Activations,
+    processor: Processor,
+    observe: Callable[[int, int], None],
+    *,
+    drop: bool,
+) -> Activations:
     """Consecutive layers that all drop dead samples, or all keep them."""
     bound = processor.kernel.bind(layers)
     width = WIDE  # of dense layers: the more samples, the less often their weights are read
@@ -102,6 +118,7 @@ def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop:
             pieces = deal(blocks, [samples])[0]
             block = _by_rows(bound, done, layers[done], pieces, processor, drop=drop)
             blocks, done = [block] if block.width else [], done + 1
+            observe(1, block.width)
             continue
         stop = wave_stop(layers, done, length, processor.caches)
         widths = even_widths(samples, width, processor.threads)
@@ -111,8 +128,12 @@ def _through(layers: list[Layer], x: Activations, processor: Processor, *, drop:
             return bound.through(*job, first, stop, drop=drop)
 
         blocks = [block for block in processor.share(wave, jobs) if block.width]
-        length = _next_length(length, sum(widths), sum(block.width for block in blocks))
+        left = sum(block.width for block in blocks)
+        observe(stop - done, left)
+        length = _next_length(length, sum(widths), left)
         done = stop
+    if done < len(layers):
+        observe(len(layers) - done, 0)
     del room
     return _joined(blocks, layers[-1].rows, processor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from contextlib import ExitStack
 
 from lamella.abort_mark import is_ended
@@ -44,6 +45,7 @@ def collect_run(event: CollectEvent, runtime: Runtime) -> None:
     RunAborted
         If the run was ended meanwhile: nothing is left then that its end did not see.
     """
+    started_s = time.time()
     bucket, keys = runtime.bucket, RunKeys(event.run, event.attempt)
     record = from_json(PlanRecord, bucket.read(keys.plan), keys.plan)
     model = folder(runtime.s3, record.model)
@@ -71,7 +73,7 @@ def collect_run(event: CollectEvent, runtime: Runtime) -> None:
         predictions.finish()
         if activations:
             activations.finish()
-    found = Collected(categories=alive, workers=parts.reports, usage={})
+    found = Collected(alive, parts.reports, usage={}, started_s=started_s, ended_s=time.time())
     body = with_own_write(
         runtime.usage() + _LAST_LOOK, lambda usage: to_json(dataclasses.replace(found, usage=usage.to_json()))
     )

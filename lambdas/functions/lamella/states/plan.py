@@ -231,6 +231,7 @@ def _write_record(
             if request.checkpoints
             else None
         ),
+        planned_s=time.time(),
     )
     body = with_own_write(
         runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))

@@ -85,6 +85,8 @@ class _Start:
         self._keys = RunKeys(event.run, event.attempt)
         self._started_s = time.time()
         self._incarnation: Incarnation | None = None
+        self._keeper: Checkpointer | None = None
+        self._mailbox: Mailbox | None = None
 
     def leave_mark(self, error: Exception) -> None:
         """Say that the worker has left, unless another start of it goes on."""
@@ -94,7 +96,28 @@ class _Start:
         with contextlib.suppress(CloudError):
             if self._incarnation is not None and not self._incarnation.is_current():
                 return
-        bucket.write(mark, end_mark(error, self._runtime.usage()), "application/json")
+        ending = end_mark(error, self._report(WeightUse()), self._runtime.last_lines, self._runtime.usage())
+        bucket.write(mark, ending, "application/json")
+
+    def _report(self, weights: WeightUse) -> WorkerReport:
+        """What is known of the worker so far, but for its usage."""
+        keeper, mailbox, now_s = self._keeper, self._mailbox, time.time()
+        return WorkerReport(
+            worker=self._event.worker,
+            started_s=keeper.began_s if keeper else self._started_s,
+            joined_s=keeper.joined(now_s) if keeper else now_s,
+            ended_s=now_s,
+            memory_mb=self._runtime.memory_mb,
+            steps=tuple(dataclasses.astuple(record) for record in keeper.progress.records) if keeper else (),
+            process=(os.getpid(), self._context.log_stream_name),
+            usage={},
+            weights=weights,
+            peak_bytes=peak_memory_bytes(),
+            objects_left=mailbox.objects_left if mailbox else 0,
+            incarnation=keeper.incarnation if keeper else 1,
+            checkpoints=keeper.written if keeper else 0,
+            traffic=self._runtime.meter.traffic(),
+        )
 
     def run(self) -> None:
         """As `run_worker`, without the mark."""
@@ -132,9 +155,10 @@ class _Start:
             runtime.logger.info("an earlier start has done everything", incarnation=left.start.incarnation)
             return
         runtime.logger.info("joined", incarnation=left.start.incarnation, steps=left.progress.steps)
-        mailbox = _mailbox(runtime, assignment, watch, deadline)
+        self._mailbox = mailbox = _mailbox(runtime, assignment, watch, deadline)
         with mailbox or nullcontext():
             keeper = Checkpointer(incarnation, left, len(task.steps), mailbox, runtime.usage)
+            self._keeper = keeper
             if mailbox and fenced:
                 _go_on(mailbox, task, left)
                 mailbox.meanwhile(keeper.waiting)
@@ -145,21 +169,7 @@ class _Start:
                 # Whoever finds the run over would leave a part that nobody removes.
                 keeper.end()
             share, workers = Share(task.rows, task.samples), assignment.workers
-            report = WorkerReport(
-                worker=event.worker,
-                started_s=left.began_s,
-                joined_s=keeper.joined(time.time()),
-                ended_s=time.time(),
-                memory_mb=runtime.memory_mb,
-                steps=tuple(dataclasses.astuple(record) for record in keeper.progress.records),
-                process=(os.getpid(), self._context.log_stream_name),
-                usage={},
-                weights=use,
-                peak_bytes=peak_memory_bytes(),
-                objects_left=mailbox.objects_left if mailbox else 0,
-                incarnation=left.start.incarnation,
-                checkpoints=keeper.written,
-            )
+            report = self._report(use)
             write_part(
                 bucket,
                 part,
@@ -212,6 +222,7 @@ class _Start:
                 # What is read first is under way meanwhile.
                 meet(mailbox, assignment, deadline, bucket, keys, again=again)
             keeper.joined(time.time())
+            observer.begin()
             runtime.logger.info("computing", kernel=processor.kernel.name, threads=processor.threads)
             output = run_task(
                 task,
@@ -225,7 +236,7 @@ class _Start:
                 keep=keeper.step_done if assignment.checkpoints else _nothing,
             )
         shown = observer.progress
-        runtime.logger.info("ended", layer=shown.layer, layers=shown.layers, live=shown.live)
+        runtime.logger.info("ended", done=shown.layer, layers=shown.layers, live=shown.live)
         return output, weights.use
 
 
@@ -313,20 +324,28 @@ class _Observer:
         deadline: Deadline,
     ) -> None:
         self.progress = TaskProgress(task)
+        self._task, self._done = task, 0
         for record in before:
             self.progress.add(record)
+            self._done += 1
         self._runtime, self._watch = runtime, watch
         self._deadline = deadline
         self._logged_s = time.monotonic()
 
+    def begin(self) -> None:
+        """From here on, lines of log say the layer that the worker is at."""
+        self._log_layer()
+
     def __call__(self, record: StepRecord) -> None:
         self.progress.add(record)
+        self._done += 1
+        self._log_layer()
         now_s = time.monotonic()
         if now_s - self._logged_s >= PROGRESS_S:
             self._logged_s = now_s
             self._runtime.logger.info(
                 "progress",
-                layer=self.progress.layer,
+                done=self.progress.layer,
                 layers=self.progress.layers,
                 live=self.progress.live,
             )
@@ -334,3 +353,9 @@ class _Observer:
             f"time was up after layer {record.layer}: raise WorkerTimeout or ask for more workers"
         )
         self._watch.check()
+
+    def _log_layer(self) -> None:
+        if self._done < len(self._task.steps):
+            self._runtime.logger.append_keys(layer=self._task.steps[self._done].parts[0].layer)
+        else:
+            self._runtime.logger.remove_keys(["layer"])
