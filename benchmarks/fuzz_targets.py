@@ -39,7 +39,7 @@ from lamella.events import (
 from lamella.files import Directory
 from lamella.inputs import read_batch
 from lamella.inputs.batch import Batch
-from lamella.leases import SlotLeases
+from lamella.leases import Leases
 from lamella.manifest import MANIFEST, Manifest, StoredFile, parse_manifest, read_manifest
 from lamella.messages import Message, parse_message, run_digest
 from lamella.parts import head_bytes, parse_block, parse_head, part_to_bytes
@@ -174,7 +174,7 @@ def _intake(event: object) -> object:
 
 def _held(data: bytes) -> object:
     client = cast(Any, _Stored(data))
-    return SlotLeases(client, "bucket", lambda: 0.0, lambda _: None).held("run")
+    return Leases(client, "bucket", lambda: 0.0, lambda _: None).held("run")
 
 
 def _part(share: Share, data: bytes) -> None:

@@ -59,6 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         start, stop = (0, size) if asked is None else (int(asked[1]), min(int(asked[2] or size) + 1, size))
         self.send_response(200 if asked is None else 206)
         self.send_header("Content-Length", str(stop - start))
+        self.send_header("ETag", f'"{size}"')
         if asked:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
         self.end_headers()

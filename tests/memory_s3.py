@@ -61,7 +61,7 @@ class MemoryS3:
             if Key not in self.objects:
                 raise refusal("NoSuchKey", "GetObject")
             data, tag = self.objects[Key]
-        return {"Body": io.BytesIO(data), "ETag": tag}
+        return {"ContentLength": len(data), "Body": io.BytesIO(data), "ETag": tag}
 
     def head_object(self, Key: str, **_: Any) -> dict[str, Any]:  # noqa: N803
         self._ask("HeadObject", Key)

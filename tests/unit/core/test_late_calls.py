@@ -19,6 +19,7 @@ from lamella.runtime import LAST_CALL_S, LAST_LOOK_S, Runtime
 class Context:
     memory_limit_in_mb = "1024"
     log_stream_name = "2026/11/24/[$LATEST]1"
+    aws_request_id = "00000000-0000-0000-0000-000000000000"
 
     def __init__(self, left_s: float) -> None:
         self._left_s = left_s

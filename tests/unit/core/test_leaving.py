@@ -61,7 +61,7 @@ def write_marks(bucket: Bucket) -> None:
     """In either attempt of four workers the first ended, the second is done, the third failed."""
     for keys in (FIRST, SECOND):
         for worker in range(4):
-            bucket.write(keys.started(worker), b"stream")
+            bucket.write(keys.checkpoint(worker), b"stream")
         bucket.write(keys.ended(0), b"{}")
         bucket.write(keys.part(1), b"")
         bucket.write(keys.error(2), b"error of attempt %d" % keys.attempt)

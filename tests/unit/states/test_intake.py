@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 from moto.s3.models import s3_backends
-from pydantic import ValidationError
 
 from lamella.config import Config
 from lamella.errors import InputError
@@ -483,5 +482,5 @@ class TestEvents:
         ids=str,
     )
     def test_others_are_refused(self, wrong: dict[str, Any]) -> None:
-        with pytest.raises(ValidationError):
+        with pytest.raises(InputError, match="Event, "):
             parse_intake_event(wrong)

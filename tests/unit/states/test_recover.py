@@ -37,6 +37,7 @@ class Context:
 
     memory_limit_in_mb: str = "3008"
     log_stream_name: str = "stream"
+    aws_request_id: str = "00000000-0000-0000-0000-000000000000"
 
     def get_remaining_time_in_millis(self) -> int:
         return 60_000

@@ -42,6 +42,7 @@ class Context:
     left_s: float
     memory_limit_in_mb: str = "1769"
     log_stream_name: str = "stream"
+    aws_request_id: str = "00000000-0000-0000-0000-000000000000"
 
     def get_remaining_time_in_millis(self) -> int:
         return int((self.left_s + KEPT_BACK_S) * 1000)
