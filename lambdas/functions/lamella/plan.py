@@ -10,7 +10,7 @@ import functools
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,6 +184,8 @@ class Assignment:
         Unix time at which a gang whose workers talk gives up if it is not complete, and how long that is.
     checkpoints
         Whether the worker leaves what it needs to go on if it is started again.
+    input
+        The worker's share of the samples, where it is small; else it is an object of its own.
     """
 
     run: str
@@ -197,6 +199,7 @@ class Assignment:
     start_by_s: float = 0.0
     start_within_s: float = 0.0
     checkpoints: bool = False
+    input: bytes = b""
 
     def to_bytes(self) -> bytes:
         """A safetensors file: the row numbers as one tensor, everything else in its metadata."""
@@ -230,10 +233,14 @@ class Assignment:
                 for step in task.steps
             ],
         }
-        head = {name: value for name, value in self.__dict__.items() if name not in {"task", "channel"}}
+        head = {
+            name: value for name, value in self.__dict__.items() if name not in {"task", "channel", "input"}
+        }
         head |= {"channel": asdict(self.channel) if self.channel else None, "task": described}
         rows = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
-        return save_tensors({"rows": rows.astype(np.uint32)}, {"assignment": json.dumps(head)})
+        tensors: dict[str, NDArray[Any]] = {"rows": rows.astype(np.uint32)}
+        tensors["input"] = np.frombuffer(self.input, np.uint8)
+        return save_tensors(tensors, {"assignment": json.dumps(head)})
 
 
 @dataclass(frozen=True)
@@ -294,7 +301,8 @@ def parse_assignment(data: bytes, where: str) -> Assignment:
         If it is something else.
     """
     try:
-        all_rows = loaded(data)["rows"].astype(np.int64)
+        tensors = loaded(data)
+        all_rows, given = tensors["rows"].astype(np.int64), tensors["input"].tobytes()
         written = _ASSIGNMENT.validate_json(metadata(data)["assignment"])
     except (ValidationError, KeyError, ValueError) as error:
         raise RunError(f"{where} is not a worker's task: {str(error).splitlines()[0]}") from error
@@ -315,4 +323,4 @@ def parse_assignment(data: bytes, where: str) -> Assignment:
     features = None if written.task.features is None else rows_of(written.task.features)
     head = {name: value for name, value in written.__dict__.items() if name != "task"}
     task = Task(written.task.worker, written.task.samples, features, steps, written.task.rows)
-    return Assignment(**head, task=task)
+    return Assignment(**head, task=task, input=given)

@@ -21,6 +21,8 @@ from lamella.tensors import head, loaded
 from lamella.uploads import PART_BYTES, SENDERS, Upload
 
 BLOCK_BYTES = 4 << 20
+# What goes with a task, which is a request less; and what is tried at all, before it is encoded.
+SMALL_BYTES, SMALL_DENSE_BYTES = 4 << 20, 32 << 20
 # A block while it is encoded: its numbers, which cells are not zero, what they are, deflated or not.
 _ENCODING_ARRAYS = 6
 
@@ -43,6 +45,15 @@ def share_to_bytes(batch: Batch, features: NDArray[np.int64] | None, samples: Ra
     rows = batch.features if features is None else len(features)
     blocks = list(encoded_share(batch, features, samples))
     return b"".join([share_head(rows, samples, [len(block) for block in blocks]), *blocks])
+
+
+def small_share(batch: Batch, features: NDArray[np.int64] | None, samples: Range) -> bytes | None:
+    """A whole share, if it is small enough to go with its worker's task; None if it isn't."""
+    rows = batch.features if features is None else len(features)
+    if 4 * rows * (samples[1] - samples[0]) > SMALL_DENSE_BYTES:
+        return None
+    share = share_to_bytes(batch, features, samples)
+    return share if len(share) <= SMALL_BYTES else None
 
 
 def write_share(

@@ -24,7 +24,7 @@ def assignment() -> Assignment:
     second = Step((LayerPart(1, (4, 8), (9, 30), "b" * 64),), (0, 10), (Link(0, np.array([1])),), ())
     task = Task(1, (0, 10), np.array([0, 7]), (first, second), (3, 9))
     address = SnsAddress("arn:topic", (4, 9), ("https://q4", "https://q9"))
-    return Assignment("run-1", 2, 2, "s3://b/m/", "c" * 64, address, 12.5, task, 7.5, 3.5)
+    return Assignment("run-1", 2, 2, "s3://b/m/", "c" * 64, address, 12.5, task, 7.5, 3.5, input=b"the share")
 
 
 def test_an_assignment_is_read_as_it_was_written() -> None:
@@ -83,7 +83,7 @@ def test_rows_that_are_not_there_are_refused() -> None:
     tensors = load(assignment().to_bytes())
     head = {"assignment": metadata(assignment().to_bytes())["assignment"]}
     with pytest.raises(RunError, match="rows that it does not hold"):
-        parse_assignment(save({"rows": tensors["rows"][:-1]}, head), "task")
+        parse_assignment(save({**tensors, "rows": tensors["rows"][:-1]}, head), "task")
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", b"\x08\0\0\0\0\0\0\0{}      "])

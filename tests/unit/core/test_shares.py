@@ -16,7 +16,15 @@ from moto import mock_aws
 from lamella import shares
 from lamella.inputs import Batch
 from lamella.inputs.sparse import SparseRows
-from lamella.shares import share_from_bytes, share_to_bytes, write_share, writing_bytes
+from lamella.shares import (
+    SMALL_BYTES,
+    SMALL_DENSE_BYTES,
+    share_from_bytes,
+    share_to_bytes,
+    small_share,
+    write_share,
+    writing_bytes,
+)
 from lamella.storage import Bucket
 
 MIB = 1 << 20
@@ -83,3 +91,15 @@ def test_a_large_share_is_never_held_whole(bucket: Bucket, monkeypatch: pytest.M
     entries_bytes = 5 * 8 * MIB // 4
     assert sum(sent) > 30 * MIB
     assert peak_bytes < writing_bytes(256, (0, 44_000)) + entries_bytes < 25 * MIB
+
+
+def test_a_share_goes_with_its_task_only_where_it_is_small() -> None:
+    batch = full(8, 100_000)
+    few = small_share(batch, None, (0, 1000))
+    assert few == share_to_bytes(batch, None, (0, 1000))
+    more = full(32, 60_000)
+    assert len(share_to_bytes(more, None, (0, 60_000))) > SMALL_BYTES
+    assert small_share(more, None, (0, 60_000)) is None
+    wide = full(80, 120_000)
+    assert SMALL_DENSE_BYTES < 4 * 80 * 120_000
+    assert small_share(wide, None, (0, 120_000)) is None

@@ -30,7 +30,7 @@ from lamella.records import PlanRecord, Share, to_json
 from lamella.reservation import reserve, room, run_deadline_s, turn
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
-from lamella.shares import write_share, writing_bytes
+from lamella.shares import small_share, write_share, writing_bytes
 from lamella.states.launching import launch
 from lamella.storage import Bucket, folder, split_s3_uri
 from lamella.strategies import NEEDS_CUT, tasks_of
@@ -185,8 +185,10 @@ def _dealing(
 def _write_tasks(bucket: Bucket, keys: RunKeys, assignments: list[Assignment], batch: Batch) -> None:
     def write(assignment: Assignment) -> None:
         task = assignment.task
-        write_share(bucket, keys.input(task.worker), batch, task.features, task.samples)
-        bucket.write(keys.task(task.worker), assignment.to_bytes())
+        share = small_share(batch, task.features, task.samples)
+        if share is None:
+            write_share(bucket, keys.input(task.worker), batch, task.features, task.samples)
+        bucket.write(keys.task(task.worker), dataclasses.replace(assignment, input=share or b"").to_bytes())
 
     most = max(
         writing_bytes(batch.features if task.features is None else len(task.features), task.samples)

@@ -208,9 +208,9 @@ class _Start:
         room = weight_memory(task, manifest, runtime.memory_mb)
         runtime.blocks.begin(room.cache_bytes)
         rows = manifest.features if task.features is None else len(task.features)
-        inputs = share_from_bytes(
-            bucket.read(keys.input(task.worker)), rows, task.samples, keys.input(task.worker)
-        )
+        share = assignment.input or bucket.read(keys.input(task.worker))
+        inputs = share_from_bytes(share, rows, task.samples, keys.input(task.worker))
+        del share
         observer = _Observer(runtime, task, progress.records, watch, deadline)
         parts = task.after(progress.steps).parts
         tiles = read_tiles(model, manifest)
