@@ -96,7 +96,8 @@ class _Start:
         with contextlib.suppress(CloudError):
             if self._incarnation is not None and not self._incarnation.is_current():
                 return
-        ending = end_mark(error, self._report(WeightUse()), self._runtime.last_lines, self._runtime.usage())
+        used = self._keeper.usage() if self._keeper else self._runtime.usage()
+        ending = end_mark(error, self._report(WeightUse()), self._runtime.last_lines, used)
         bucket.write(mark, ending, "application/json")
 
     def _report(self, weights: WeightUse) -> WorkerReport:
