@@ -69,7 +69,7 @@ def kill(operation: str, where: str, when: str, **more: Any) -> Rule:
 POINTS = {
     "before it has started": kill("GetObject", "work/1/tasks/2", "before"),
     "when it has started": kill("PutObject", "work/1/checkpoints/2", "after"),
-    "while its input is read": kill("GetObject", "work/inputs/2", "after"),
+    "when it has its task and its input": kill("GetObject", "work/1/tasks/2", "after"),
     "before a checkpoint is written": kill("PutObject", "work/1/checkpoints/2", "before", skip=1),
     "when a checkpoint is written": kill("PutObject", "work/1/checkpoints/2", "after", skip=1),
     "when a second checkpoint is written": kill("PutObject", "work/1/checkpoints/2", "after", skip=2),
