@@ -17,6 +17,8 @@ from lamella.prediction.times import step_times
 from workflows.calibration.here import CodecMeasured, KernelMeasured
 
 _GROUP: Mapping[ChannelName, str] = {"sns": "sns", "sqs": "sqs", "s3": "s3_channel"}
+_LARGE = "-large"
+_NOISE = 0.1
 _LEAST_S = 1e-6
 _MOST_PER_S = 1e9
 
@@ -124,6 +126,7 @@ def _without_distance(profile: Profile, source: str) -> Profile:
     profile = _set(profile, "step_functions.distributed_end_s", 0.0, source)
     group = profile.functions.model_copy(update={"start": _steady(0.0, source)})
     profile = profile.model_copy(update={"functions": group})
+    profile = _set(profile, "functions.bytes_per_s", _MOST_PER_S, f"{source}: within a machine")
     for channel in _GROUP.values():
         for name in ("send_s", "receive_s", "message_s"):
             profile = _set(profile, f"{channel}.{name}", 0.0, f"{source}: in hop and calls_per_s")
@@ -192,7 +195,7 @@ def _with_channel(
 ) -> Profile:
     """Hop from the run of few workers, calls a second from that of many, which wears a machine out."""
     group = _GROUP[channel]
-    runs = [run for name, run in seen.items() if name.startswith(f"{channel}-")]
+    runs = [run for name, run in seen.items() if name.startswith(f"{channel}-") and not name.endswith(_LARGE)]
     if not runs:
         return profile
     fewest = min(runs, key=lambda run: run.workload.workers)
@@ -212,4 +215,21 @@ def _with_channel(
     most = max(runs, key=lambda run: run.workload.workers)
     calls = step_times(most.workload, profile).calls
     per_s = float(calls.sending.sum() + calls.receiving.sum()) / max(most.infer_s, _LEAST_S)
-    return _set(profile, f"{group}.calls_per_s", per_s, source)
+    profile = _set(profile, f"{group}.calls_per_s", per_s, source)
+    large = seen.get(f"{channel}{_LARGE}")
+    return _with_bytes(profile, group, most, large, source) if large else profile
+
+
+def _with_bytes(profile: Profile, group: str, small: Observation, large: Observation, source: str) -> Profile:
+    """What the bytes of larger letters add, of a worker, beside what its processors are busy longer."""
+
+    def of_slowest(run: Observation) -> tuple[float, float]:
+        busy = run.workload.of_workers(step_times(run.workload, profile).processor)
+        return float(busy.max()), float(run.workload.of_workers(run.workload.bytes_out).max())
+
+    (less_busy_s, less), (more_busy_s, more) = of_slowest(small), of_slowest(large)
+    longer_s = large.infer_s - small.infer_s - (more_busy_s - less_busy_s)
+    # What is within the noise is nothing that has to be known.
+    if longer_s <= _NOISE * small.infer_s:
+        return profile
+    return _set(profile, f"{group}.bytes_per_s", (more - less) / longer_s, source)

@@ -29,7 +29,7 @@ from workflows.cli.runs import place_input, place_model, run_to_end
 NETWORK, LAYERS = "alive:1024x24", 24
 # Nothing dies in it, and a message takes so much for each activation (as metered).
 ACTIVITY = Activity("no sample of the trials' network dies", (1.0,) * (LAYERS + 1), cell_bytes=1.65)
-FEW, MANY = 16, 512  # samples
+FEW, SOME, MANY = 16, 64, 512  # samples
 MEMORY_MB = 1769
 WORKERS = (2, 8)
 
@@ -56,8 +56,14 @@ class Trial:
         return Plan(self.strategy, self.channel, self.workers, MEMORY_MB, self.samples)
 
 
-def trials(channels: Sequence[ChannelName]) -> list[Trial]:
-    """In their order: the first starts what the others find."""
+def trials(channels: Sequence[ChannelName], *, large: bool = False) -> list[Trial]:
+    """In their order: the first starts what the others find.
+
+    Parameters
+    ----------
+    large
+        With letters large enough to tell what their bytes take, on a machine where that is much.
+    """
     few, many = WORKERS
     return [
         Trial("cold", "serial", cold=True),
@@ -65,6 +71,7 @@ def trials(channels: Sequence[ChannelName]) -> list[Trial]:
         Trial("many", "serial", samples=MANY),
         Trial("gang", "samples", workers=many, samples=MANY),
         *(Trial(f"{channel}-{p}", "rows", channel, p) for channel in channels for p in (few, many)),
+        *(Trial(f"{channel}-large", "rows", channel, many, SOME) for channel in channels if large),
     ]
 
 
@@ -94,7 +101,7 @@ def run_trials(
         model = _prepared(Path(folder))
         manifest = read_manifest(model)
         model_uri = place_model(stack, str(model.root))
-        inputs = {count: _placed(stack, Path(folder), count) for count in (FEW, MANY)}
+        inputs = {count: _placed(stack, Path(folder), count) for count in {trial.samples for trial in chosen}}
         for trial in chosen:
             output.say(f"{trial.strategy} by {trial.workers}, {trial.channel}, {trial.samples} samples")
             request = RunRequest(

@@ -52,7 +52,7 @@ def _local(name: str, shown: Output) -> Profile:
     shown.say("measuring the kernel and the codec")
     kernel, codec = measure_kernel(), measure_codec()
     with deployed_cloud(shown) as (_, target):
-        seen = run_trials(target, trials(CHANNELS), shown, local=True)
+        seen = run_trials(target, trials(CHANNELS, large=True), shown, local=True)
     return calibrated(
         load_profile(),
         name,

@@ -53,7 +53,7 @@ def summary(load: Workload, profile: Profile, *, cold: bool) -> dict[str, Any]:
 
 
 def observed(profile: Profile) -> dict[str, Observation]:
-    loads = {trial: workload(trial) for trial in trials(CHANNELS)}
+    loads = {trial: workload(trial) for trial in trials(CHANNELS, large=True)}
     return {
         trial.name: Observation(load, summary(load, profile, cold=trial.cold))
         for trial, load in loads.items()
@@ -87,6 +87,13 @@ def test_a_machine_is_shared_by_all_workers() -> None:
     assert found.vcpus(1769, workers=8) == 0.25
     assert found.step_functions.transition_s.value == 0
     assert found.sqs.calls_per_s.value < base.sqs.calls_per_s.value
+
+
+def test_what_large_letters_take_is_told_by_those_that_are() -> None:
+    slow = load_profile().with_scaled("sqs.bytes_per_s", 0.01)
+    found = calibrated(load_profile(), "here", TODAY, observed(slow), processors=64)
+    assert found.sqs.bytes_per_s.value == pytest.approx(slow.sqs.bytes_per_s.value, rel=0.5)
+    assert found.sns.bytes_per_s.value > 20 * found.sqs.bytes_per_s.value
 
 
 def test_this_machine_multiplies_and_encodes() -> None:
