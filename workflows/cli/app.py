@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from lamella.errors import LamellaError
-from workflows.cli import calibrate, demo, history, local, plan, prep, prices, run, upkeep
+from workflows.cli import calibrate, compare, demo, history, local, plan, prep, prices, run, upkeep
 from workflows.cli.console import plain_line
 from workflows.cli.state import state_directory
 
@@ -73,6 +73,7 @@ def build() -> typer.Typer:
     app.command()(history.fetch)
     app.command()(upkeep.cancel)
     app.command()(upkeep.clean)
+    app.command()(compare.compare)
     app.command()(prices.prices)
     app.command()(calibrate.calibrate)
     app.command()(demo.demo)

@@ -91,7 +91,7 @@ def plan(
         thorough=True,
     )
     with explained(f"reading {model}"):
-        found = offered(request, manifest, samples, partial(_cut, files, manifest), capacity, terms)
+        found = offered(request, manifest, samples, partial(cut_of, files, manifest), capacity, terms)
     chosen = found.choose(deadline, budget)
     express = by_express(found, terms, deadline, budget)
     if plot is not None:
@@ -159,7 +159,8 @@ def drawn(found: Candidates, chosen: Candidate, title: str) -> str:
     return chart(title, across, up, [everything, best, series("chosen", [chosen], "mark")])
 
 
-def _cut(files: Files, manifest: Manifest, workers: int) -> Cut:
+def cut_of(files: Files, manifest: Manifest, workers: int) -> Cut:
+    """The model's cut for so many workers."""
     return read_cut(files, manifest, workers)
 
 
