@@ -20,9 +20,14 @@ from lamella.events import RunRequest
 from lamella.layout import RunKeys
 from workflows.embedded_cloud import EmbeddedCloud
 
+# What a run gets whose test is of something else than how it is planned.
+PLAIN = {"strategy": "rows", "channel": "sns", "micro_batches": 1}
+
 
 def begin(stack: Stack, model: Path | str, batch: Path | str, **fields: Any) -> RunHandle:
-    """Upload what is local, and start."""
+    """Upload what is local, and start; who names a strategy or workers leaves nothing to predictions."""
+    if {"strategy", "workers"} & set(fields):
+        fields = PLAIN | fields
     run = client.new_run(stack)
     client.start(
         run,

@@ -111,7 +111,7 @@ def test_a_run_that_is_stopped_while_it_is_planned_leases_nothing(
     run = client.new_run(stack)
     stack.files().write(f"runs/{run.run_id}/abort", b"ABORTED")
     model, source = client.upload_model(stack, long_model), client.upload_input(stack, batch)
-    client.start(run, RunRequest(model=model, input=source, strategy="rows", workers=WORKERS))
+    client.start(run, RunRequest(model=model, input=source, strategy="rows", channel="sns", workers=WORKERS))
     ended = outcome(run)
     assert (ended["status"], ended["error"]) == ("FAILED", "RunAborted")
     assert "was stopped while it was being planned" in ended["cause"]

@@ -193,6 +193,7 @@ class Gang:
             "strategy": "rows",
             "workers": WORKERS,
             "channel": channel,
+            "micro_batches": 1,
         }
         request["activations"] = True
         plan_run(PlanEvent(execution=self.execution(run), run=run, request=request), self.runtime("Plan"))

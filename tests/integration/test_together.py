@@ -45,9 +45,16 @@ def test_model_and_input_alone_are_enough(
     ended = outcome(run)
     assert ended["status"] == "SUCCEEDED", ended
     answer = json.loads(ended["output"])
-    assert (answer["strategy"], answer["channel"], answer["workers"]) == ("rows", "sns", 8)
+    # A model of 24 small layers is not worth a second start.
+    assert (answer["strategy"], answer["channel"], answer["workers"]) == ("serial", "none", 1)
     assert answer["categories"] == np.count_nonzero(plain.any(axis=1))
-    assert states_entered(run).count("Worker") == 8
+    assert states_entered(run).count("Worker") == 1
+    expected = answer["predicted"]
+    assert expected["usd"]["total"] > 0
+    assert expected["seconds"] > expected["infer_s"] > 0
+    assert expected["assumed"][1:] == ["aws-2026-11", "us-east-1-2026-11"]
+    planned = json.loads(stack.files().read(f"runs/{run.run_id}/plan.json"))
+    assert planned["predicted"] == expected
 
 
 @pytest.mark.parametrize(
@@ -57,6 +64,8 @@ def test_model_and_input_alone_are_enough(
         ({"workers": 33, "strategy": "rows"}, "PlanError", "no cut for 33 workers"),
         ({"workers": 5000, "strategy": "rows"}, "PlanError", "more than the 256 rows"),
         ({"samples": 3}, "BatchError", "400"),
+        ({"budget_usd": 1e-6}, "PlanError", "no plan keeps to $1e-06: the fastest is serial"),
+        ({"strategy": "rows", "deadline_s": 0.1}, "PlanError", "no plan keeps to 0.1 s"),
         ({"model": "s3://{bucket}/models/nowhere"}, "ModelError", "is not a prepared model"),
         (
             {"input": "s3://{bucket}/inputs/nowhere.npy"},

@@ -104,7 +104,7 @@ def test_a_run_that_has_waited_as_long_as_it_may_fails_and_says_for_what(
     with pytest.raises(NotYet):
         an_hour_ago.take(run.run_id, Amount(4, 4), Terms(ROOM, time.time(), wait_s=7200))
     model, source = client.upload_model(narrow, small_model), client.upload_input(narrow, batch)
-    client.start(run, RunRequest(model=model, input=source, workers=4))
+    client.start(run, RunRequest(model=model, input=source, strategy="rows", channel="sns", workers=4))
 
     ended = outcome(run)
 

@@ -162,11 +162,11 @@ def test_books_come_with_an_unpacked_function(tmp_path: Path) -> None:
         text=True,
         check=True,
     ).stdout.split()
-    assert said == [str(tmp_path / "lamella" / "cost.py"), "paper", "us-east-1-2026-11"]
+    assert said == [str(tmp_path / "lamella" / "cost.py"), *book_names()]
 
 
 def test_an_unknown_book() -> None:
-    with pytest.raises(InputError, match=r"no price book '\.\./paper': use paper, us-east-1-2026-11"):
+    with pytest.raises(InputError, match=r"no price book '\.\./paper': use .*paper, us-east-1-2026-11"):
         load_book("../paper")
 
 

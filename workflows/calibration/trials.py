@@ -50,10 +50,11 @@ class Trial:
     workers: int = 1
     samples: int = FEW
     cold: bool = False
+    micro_batches: int = 1
 
     @property
     def plan(self) -> Plan:
-        return Plan(self.strategy, self.channel, self.workers, MEMORY_MB, self.samples)
+        return Plan(self.strategy, self.channel, self.workers, MEMORY_MB, self.samples, self.micro_batches)
 
 
 def trials(channels: Sequence[ChannelName], *, large: bool = False) -> list[Trial]:
@@ -111,6 +112,7 @@ def run_trials(
                 channel="auto" if trial.channel == "none" else trial.channel,
                 workers=trial.workers,
                 memory_mb=MEMORY_MB,
+                micro_batches=trial.micro_batches,
             )
             handle = run_to_end(stack, request, output, destination=None, local=local).handle
             summary: dict[str, Any] = json.loads(stack.files().read(f"runs/{handle.run_id}/summary.json"))

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from lamella.errors import LamellaError
-from workflows.cli import calibrate, demo, history, local, prep, run, upkeep
+from workflows.cli import calibrate, compare, demo, history, local, plan, prep, prices, run, upkeep
 from workflows.cli.console import plain_line
 from workflows.cli.state import state_directory
 
@@ -66,12 +66,15 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.command()(prep.prep)
+    app.command()(plan.plan)
     app.command()(run.run)
     app.command()(local.local)
     app.command()(history.runs)
     app.command()(history.fetch)
     app.command()(upkeep.cancel)
     app.command()(upkeep.clean)
+    app.command()(compare.compare)
+    app.command()(prices.prices)
     app.command()(calibrate.calibrate)
     app.command()(history.report)
     app.command()(demo.demo)

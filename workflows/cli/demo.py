@@ -101,6 +101,7 @@ def demo(
                 strategy="rows",
                 channel="sns",
                 workers=WORKERS,
+                micro_batches=1,
                 samples=SAMPLES,
                 activations=True,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from lamella.client import Stack, explained
@@ -9,7 +10,7 @@ from lamella.errors import BatchError, InputError, ModelError
 from lamella.events import CHANNELS, STRATEGIES, RunRequest, check_name
 from lamella.inputs import check_id_column, read_batch
 from lamella.manifest import Manifest, read_manifest
-from lamella.planner import Capacity, choose
+from lamella.planner import Capacity, possible
 from lamella.storage import Bucket, split_s3_uri
 from lamella.verify import verify_files
 
@@ -59,7 +60,7 @@ def check_plan(
     channel: str,
     workers: int | None,
     slots: int | None,
-    micro_batches: int = 1,
+    micro_batches: int | None = None,
 ) -> None:
     """Refuse what can't be planned for the model; what the account allows is Plan's to check.
 
@@ -81,7 +82,20 @@ def check_plan(
         workers=workers,
         micro_batches=micro_batches,
     )
-    choose(request, manifest, samples or _MANY, Capacity(slots or _MANY, _MANY, [_MANY]))
+    possible(request, manifest, samples or _MANY, Capacity(slots or _MANY, _MANY, [_MANY]))
+
+
+def check_limits(deadline_s: float | None, budget_usd: float | None) -> None:
+    """Refuse a deadline or budget that nothing can keep.
+
+    Raises
+    ------
+    InputError
+        If one is not positive.
+    """
+    for name, value in (("--deadline", deadline_s), ("--budget", budget_usd)):
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{name} {value:g}: give a number of more than 0")
 
 
 def check_input(

@@ -35,15 +35,21 @@ def run(
         int | None, typer.Option(min=1, metavar="P", help="How many workers, all told.")
     ] = None,
     micro_batches: Annotated[
-        int,
+        int | None,
         typer.Option(min=1, metavar="M", help="Compute on one M-th of the samples while others are sent."),
-    ] = 1,
+    ] = None,
     samples: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Samples, where the last may be all zero.")
     ] = None,
     memory: Annotated[
         int | None,
         typer.Option(min=128, metavar="MB", help="Memory of a worker, MiB: a deployed size."),
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(metavar="S", help="Take the cheapest plan within so many seconds.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(metavar="USD", help="Take the fastest plan for so much; refuse others.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Download predictions and activations there.")
@@ -73,6 +79,7 @@ def run(
     found = preflight.check_input(input, manifest.features, samples, id_column, known)
     slots = known.slots if known else None
     preflight.check_plan(manifest, found, strategy, channel, workers, slots, micro_batches)
+    preflight.check_limits(deadline, budget)
     check_destination(output)
     is_local = local or stack is None
     with _stack(known, shown) as target:
@@ -86,6 +93,8 @@ def run(
             micro_batches=micro_batches,
             samples=samples,
             memory_mb=memory,
+            deadline_s=deadline,
+            budget_usd=budget,
             activations=output is not None,
             checkpoints=checkpoints,
         )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lamella import client
 from lamella.client import RunHandle, Stack
-from lamella.errors import InputError, LamellaError
+from lamella.errors import CloudError, InputError, LamellaError
 from lamella.events import RunRequest
+from lamella.layout import RunKeys
 from lamella.manifest import Manifest
 from workflows.cli.console import Output
 from workflows.cli.progress import RunProgress, shown
+from workflows.cli.tables import plan_line
 
 # Seconds between two looks at the execution, and at the logs: a local cloud has no quotas, and short runs.
 _LOCAL_POLL_S, _LOCAL_PROGRESS_S = 0.2, 0.5
@@ -74,13 +77,34 @@ def run_to_end(
 def watch_run(handle: RunHandle, output: Output, *, local: bool) -> None:
     """Wait for a run's end, showing its progress."""
     progress = RunProgress(f"run {handle.run_id}")
+    planned = _PlanLine(handle, output)
     with shown(progress, output):
         client.watch(
             handle,
             progress.apply if output.live else None,
             poll_s=_LOCAL_POLL_S if local else _POLL_S,
             progress_s=_LOCAL_PROGRESS_S if local else _PROGRESS_S,
+            on_look=planned.look,
         )
+
+
+@dataclass
+class _PlanLine:
+    """Says what was planned, once it is."""
+
+    handle: RunHandle
+    output: Output
+    said: bool = False
+
+    def look(self) -> None:
+        if self.said:
+            return
+        try:
+            record = json.loads(self.handle.stack.files().read(RunKeys(self.handle.run_id).plan))
+        except (OSError, CloudError):
+            return
+        self.said = True
+        self.output.say(plan_line(record))
 
 
 def check_destination(output: Path | None) -> None:

@@ -59,6 +59,10 @@ def run_table(answer: Mapping[str, Any]) -> Table:
         ("seconds", ", ".join(_seconds(seconds))),
         ("cost", f"{usd(cost['total'])}  ({_cost_parts(cost)})"),
     ]
+    expected = answer.get("predicted")
+    if expected:
+        text = f"{expected['seconds']:.2f} s, {usd(expected['usd']['total'])}, mostly {expected['bound']}"
+        rows.append(("predicted", f"{text} ({expected['assumed'][1]})"))
     if answer.get("restarted"):
         rows.insert(
             4, ("restarted", f"{answer['restarted']} times, a worker that had died or failed went on")
@@ -81,6 +85,18 @@ def _plan(answer: Mapping[str, Any]) -> str:
     if answer.get("micro_batches", 1) > 1:
         said.append(f"{answer['micro_batches']} micro-batches")
     return ", ".join(said)
+
+
+def plan_line(record: Mapping[str, Any]) -> str:
+    """What Plan chose and expects, in one line."""
+    plan, expected = record["plan"], record.get("predicted")
+    said = f"plan: {_plan(plan)}, {plan['memory_mb']:,} MB"
+    if not expected:
+        return said
+    return (
+        f"{said}: predicted {expected['seconds']:.1f} s and {usd(expected['usd']['total'])}, "
+        f"mostly {expected['bound']}"
+    )
 
 
 def runs_lines(runs: Sequence[PastRun]) -> str:

@@ -270,6 +270,7 @@ def watch(
     *,
     poll_s: float = 0.5,
     progress_s: float = 1.0,
+    on_look: Callable[[], None] | None = None,
 ) -> str:
     """Wait for a run's end; its final status.
 
@@ -280,6 +281,8 @@ def watch(
         late, or not at all where the logs can't be read.
     poll_s
         Seconds between two looks at the execution.
+    on_look
+        Called at each of them.
     """
     follower = None
     if on_progress is not None:
@@ -288,6 +291,8 @@ def watch(
         )
     while True:
         status: str = _execution(run)["status"]
+        if on_look is not None:
+            on_look()
         if follower is not None and on_progress is not None:
             for progress in follower.poll(at_once=status != "RUNNING"):
                 on_progress(progress)

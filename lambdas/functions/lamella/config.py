@@ -12,6 +12,11 @@ from lamella.launch import MAX_WORKERS
 from lamella.slots import slot_name, slots_of
 
 
+def region(environment: Mapping[str, str] = os.environ) -> str:
+    """Where this function runs, as Lambda says; us-east-1 outside of it."""
+    return environment.get("AWS_REGION", "us-east-1")
+
+
 class Config(BaseModel):
     """The environment variables ``LAMELLA_*`` that template.yaml sets; each function has those it needs.
 
@@ -37,6 +42,8 @@ class Config(BaseModel):
         workers.
     lease_wait_s
         How long a run waits for its turn while others hold what it needs; 0 not at all.
+    max_run_usd
+        What a run may be predicted to cost; 0: no bound.
     data_buckets
         Further buckets that models and inputs may lie in, only to be read: the variable lists them.
     metrics
@@ -62,6 +69,7 @@ class Config(BaseModel):
     start_deadline_s: int = Field(default=120, ge=1)
     keep_free: int = Field(default=2, ge=0)
     lease_wait_s: int = Field(default=600, ge=0)
+    max_run_usd: float = Field(default=1.0, ge=0)
     data_buckets: tuple[str, ...] = ()
     metrics: bool = False
     state_machine_arn: str = ""

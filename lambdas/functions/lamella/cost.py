@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,11 +33,29 @@ class Price(BaseModel):
         return self.usd * units / self.per
 
 
+class Server(BaseModel):
+    """A machine that somebody might run instead, by the hour."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+    vcpus: int
+    memory_gib: float
+    hour: Price
+    disk_gb: float
+
+
 class PriceBook(BaseModel):
-    """Prices of one region at one time.
+    """Prices of one region at one time; those that are None are not known.
 
     Attributes
     ----------
+    also
+        Regions with the same prices.
+    servers
+        What `lamella compare` sets beside a run: ``ec2`` and ``batch_transform``.
+    serverless_gb_second, serverless_byte
+        Of SageMaker Serverless Inference.
     lambda_gb_second
         By processor architecture.
     s3_put_request, s3_get_request
@@ -62,6 +80,15 @@ class PriceBook(BaseModel):
     sns_delivered_byte: Price
     sqs_request: Price
     stepfunctions_transition: Price
+    also: tuple[str, ...] = ()
+    s3_express_put_request: Price | None = None
+    s3_express_get_request: Price | None = None
+    s3_express_in_byte: Price | None = None
+    s3_express_out_byte: Price | None = None
+    servers: dict[str, Server] = Field(default_factory=dict)
+    ebs_gb_month: Price | None = None
+    serverless_gb_second: Price | None = None
+    serverless_byte: Price | None = None
 
 
 def book_names() -> tuple[str, ...]:
@@ -80,12 +107,31 @@ def load_book(name: str = DEFAULT_BOOK) -> PriceBook:
     """
     if name not in book_names():
         raise InputError(f"there is no price book {name!r}: use {', '.join(book_names())}")
-    text = resources.files("lamella").joinpath("prices", f"{name}.json").read_text(encoding="utf-8")
     try:
-        return PriceBook.model_validate(json.loads(text))
+        data = _read(name)
+        like = data.pop("like", None)
+        return PriceBook.model_validate((_read(like) if like else {}) | data)
     except (ValidationError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"price book {name!r} is damaged: {reason}: install Lamella again") from error
+
+
+def architecture_of(machine: str) -> Architecture:
+    """Lambda's name of a processor as `platform.machine` names it."""
+    return "arm64" if machine in {"aarch64", "arm64"} else "x86_64"
+
+
+def _read(name: str) -> dict[str, Any]:
+    text = resources.files("lamella").joinpath("prices", f"{name}.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def book_for(region: str) -> str:
+    """Name of the latest book with a region's prices; that of us-east-1 where there is none."""
+    names = [name for name in book_names() if name.startswith(f"{region}-")]
+    others = [name for name in book_names() if region in load_book(name).also]
+    return max(names or others or [DEFAULT_BOOK])
 
 
 def cost(usage: Usage, book: PriceBook, architecture: Architecture = "x86_64") -> dict[str, float]:

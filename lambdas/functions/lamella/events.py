@@ -81,26 +81,27 @@ class RunRequest(_Event):
         description="How the work is cut: serial (one worker), samples (every worker has the whole model and "
         "a share of the samples), rows (every worker has rows of every layer), pipeline (every worker has a "
         "block of layers), hybrid (groups of workers have a share of the samples each, and share the rows); "
-        "auto is rows where the model has a cut for the workers.",
+        "auto is what deadline_s and budget_usd ask for, by predicted seconds and dollars, or else the "
+        "cheapest within twice the seconds of the fastest.",
     )
     channel: str = Field(
         default="auto",
         json_schema_extra={"enum": [*CHANNELS]},
         description="How workers that talk do: sns is a topic with a deployed queue for each, sqs a queue "
-        "made for each, s3 an object for all that one sends at a time; auto is sns where enough are "
-        "deployed, else sqs.",
+        "made for each, s3 an object for all that one sends at a time; auto is chosen as the strategy is.",
     )
     workers: int | None = Field(
         default=None,
         ge=1,
         description="How many workers, all told; under rows, one of the numbers that the model was cut for, "
-        "under hybrid a multiple of one, under pipeline at most the layers. By default up to 8.",
+        "under hybrid a multiple of one, under pipeline at most the layers. Left open, chosen as the rest.",
     )
-    micro_batches: int = Field(
-        default=1,
+    micro_batches: int | None = Field(
+        default=None,
         ge=1,
         description="Into how many parts each worker's samples are cut: where workers talk, one is computed "
-        "while another's activations are on their way. At most the samples of a worker.",
+        "while another's activations are on their way. At most the samples of a worker. Left open, it is "
+        "chosen as the rest is.",
     )
     samples: int | None = Field(
         default=None,
@@ -111,7 +112,21 @@ class RunRequest(_Event):
     memory_mb: int | None = Field(
         default=None,
         ge=128,
-        description="Which of the deployed worker sizes to use, MiB; by default the smallest that fits.",
+        description="Which of the deployed worker sizes to use, MiB; left open, chosen as the rest is.",
+    )
+    deadline_s: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that the run is to take at most, as predicted: of what is left open the "
+        "cheapest that keeps it is chosen.",
+    )
+    budget_usd: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="USD that the run may cost, as predicted: of what is left open the fastest that keeps it "
+        "is chosen, and a run that is predicted to cost more is refused.",
     )
     activations: bool = Field(
         default=False, description="Whether to write every output's activations beside the predictions."

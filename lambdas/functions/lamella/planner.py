@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import cast
 
 from lamella.errors import PlanError
 from lamella.events import RunRequest
 from lamella.launch import MAX_SNS_WORKERS, MAX_WORKERS
 from lamella.manifest import Manifest
-from lamella.memory import memory_need_bytes
-from lamella.plan import ChannelName, Plan, StrategyName, Task
+from lamella.plan import ChannelName, Plan, StrategyName
 from lamella.strategies import TALKS
 
 DEFAULT_WORKERS = 8
+# What is looked at where nothing is asked for, in this order.
+ORDER: tuple[StrategyName, ...] = ("serial", "samples", "pipeline", "hybrid", "rows")
+CHANNELS: tuple[ChannelName, ...] = ("sns", "sqs", "s3")
+MICRO_BATCHES = (1, 2, 4)
+MOST_WORKERS = 256
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Capacity:
 
 
 def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capacity) -> Plan:
-    """The plan for a request; ``memory_mb`` is the smallest deployed, or what was asked for.
+    """The plainest plan for a request; ``memory_mb`` is the smallest deployed, or what was asked for.
 
     Under ``hybrid``, groups are as many, and so as small, as they can be: see `regrouped`.
 
@@ -72,7 +77,7 @@ def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capa
         have = ", ".join(str(size) for size in sizes)
         raise PlanError(f"no worker of {request.memory_mb} MB is deployed: use {have}")
     memory_mb = request.memory_mb or sizes[0]
-    plan = Plan(strategy, channel, workers, memory_mb, samples, request.micro_batches, groups)
+    plan = Plan(strategy, channel, workers, memory_mb, samples, request.micro_batches or 1, groups)
     share = samples // plan.sample_shares
     if plan.micro_batches > share:
         raise PlanError(
@@ -80,6 +85,71 @@ def choose(request: RunRequest, manifest: Manifest, samples: int, capacity: Capa
             f"ask for at most {share}"
         )
     return plan
+
+
+def possible(request: RunRequest, manifest: Manifest, samples: int, capacity: Capacity) -> list[Plan]:
+    """Every plan that a request leaves open, the simpler first; their memory is the smallest deployed.
+
+    Raises
+    ------
+    PlanError
+        If there is none; says why `choose` would not have the plainest.
+    """
+    plans: dict[Plan, None] = {}
+    for strategy, workers, channel, batches in _open(request, manifest, samples, capacity):
+        narrowed = {"strategy": strategy, "workers": workers, "channel": channel, "micro_batches": batches}
+        try:
+            plan = choose(request.model_copy(update=narrowed), manifest, samples, capacity)
+        except PlanError:
+            continue
+        plans |= dict.fromkeys(regrouped(plan, manifest))
+    if not plans:
+        choose(request, manifest, samples, capacity)
+        raise PlanError("no plan keeps to all of that: leave out strategy, channel, workers or micro_batches")
+    return list(plans)
+
+
+def _open(
+    request: RunRequest, manifest: Manifest, samples: int, capacity: Capacity
+) -> Iterator[tuple[StrategyName, int | None, str, int]]:
+    """Strategy, workers, channel and micro-batches that are not said otherwise."""
+    strategies = [cast("StrategyName", request.strategy)]
+    if request.strategy == "auto":
+        # Who names a channel wants workers that talk.
+        strategies = [name for name in ORDER if request.channel == "auto" or name in TALKS]
+    for strategy in strategies:
+        talks = strategy in TALKS
+        channels = CHANNELS if request.channel == "auto" and talks else (request.channel,)
+        batches = MICRO_BATCHES if talks else (1,)
+        if request.micro_batches is not None:
+            batches = (request.micro_batches,)
+        counts = _counts(strategy, manifest, samples, capacity)
+        for workers in counts if request.workers is None else (request.workers,):
+            yield from ((strategy, workers, *each) for each in product(channels, batches))
+
+
+def _counts(strategy: StrategyName, manifest: Manifest, samples: int, capacity: Capacity) -> list[int]:
+    """Numbers of workers that are looked at where none is asked for."""
+    most = min(capacity.max_workers, capacity.concurrency, MOST_WORKERS)
+    cuts = sorted(manifest.cuts)
+    if strategy == "serial":
+        return [1]
+    if strategy == "rows":
+        found = [p for p in cuts if p <= most]
+    elif strategy == "hybrid":
+        found = sorted({p * share for p in cuts for share in _doubled(2, min(most // p, samples))})
+    else:
+        found = _doubled(2, min(most, samples if strategy == "samples" else len(manifest.layers)))
+    # What can't be had is refused by `choose`, which says why.
+    return found or [1]
+
+
+def _doubled(first: int, most: int) -> list[int]:
+    found = []
+    while first <= most:
+        found.append(first)
+        first *= 2
+    return found
 
 
 def regrouped(plan: Plan, manifest: Manifest) -> list[Plan]:
@@ -92,45 +162,16 @@ def regrouped(plan: Plan, manifest: Manifest) -> list[Plan]:
     return [replace(plan, groups=groups) for groups in _groups(manifest, plan.workers, plan.samples)]
 
 
-def fitted(
-    chosen: Plan,
-    manifest: Manifest,
-    tasks_under: Callable[[Plan], list[Task]],
-    sizes_mb: Sequence[int],
-    asked_mb: int | None,
-) -> tuple[Plan, list[Task]]:
-    """The plan with its memory and its tasks, in the smallest groups whose workers fit.
-
-    Parameters
-    ----------
-    asked_mb
-        The worker's size, where it was asked for: that is what it gets, whether it fits or not.
+def check_fits(need_bytes: int, sizes_mb: Sequence[int], plan: Plan) -> None:
+    """Refuse workers that need more memory than the largest size has.
 
     Raises
     ------
     PlanError
-        If no deployed size fits.
+        Saying what would help.
     """
-    most_mb = asked_mb or sizes_mb[-1]
-    for plan in regrouped(chosen, manifest):
-        tasks = tasks_under(plan)
-        need = memory_need_bytes(tasks, manifest)
-        if need <= most_mb << 20:
-            break
-    return replace(plan, memory_mb=asked_mb or fitting_memory_mb(need, sizes_mb, plan)), tasks
-
-
-def fitting_memory_mb(need_bytes: int, sizes_mb: Sequence[int], plan: Plan) -> int:
-    """The smallest size that holds ``need_bytes``.
-
-    Raises
-    ------
-    PlanError
-        If none does.
-    """
-    for size in sizes_mb:
-        if size << 20 >= need_bytes:
-            return size
+    if sizes_mb[-1] << 20 >= need_bytes:
+        return
     ways = "ask for more workers or fewer samples"
     if plan.strategy == "pipeline" and plan.micro_batches > 1:
         ways = "leave micro_batches out, since with them it keeps its block of layers, " + ways

@@ -55,6 +55,43 @@ class CheckpointCost:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Another plan: in words, and what it is predicted to take and cost."""
+
+    plan: str
+    seconds: float
+    usd: float
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What was expected of a run when it was planned.
+
+    Attributes
+    ----------
+    seconds, prepare_s, infer_s
+        As the summary's ``total``, ``prepare`` and ``infer``, without waiting for a turn.
+    usd
+        By service, and their ``total``.
+    bound
+        What most of the seconds go to: reading, computing, latency or start.
+    assumed
+        What lives, the profile and the price book.
+    cheaper, faster
+        The next plans on the front of seconds and dollars; None where there are none.
+    """
+
+    seconds: float
+    prepare_s: float
+    infer_s: float
+    usd: dict[str, float]
+    bound: str
+    assumed: tuple[str, str, str]
+    cheaper: Alternative | None = None
+    faster: Alternative | None = None
+
+
+@dataclass(frozen=True)
 class FailedAttempt:
     """An attempt after which the workers were launched once more.
 
@@ -98,6 +135,8 @@ class PlanRecord:
         What they cost at most; None where workers leave none.
     failed
         The attempts before this one, in their order.
+    predicted
+        What was expected; None of a plan of before there were predictions.
     """
 
     run: str
@@ -118,6 +157,7 @@ class PlanRecord:
     checkpoints: CheckpointCost | None = None
     failed: tuple[FailedAttempt, ...] = ()
     planned_s: float = 0.0
+    predicted: Predicted | None = None
 
     def senders(self, place: Place) -> list[int]:
         """Workers that may send there: those with the samples of its micro-batch."""

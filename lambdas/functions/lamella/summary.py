@@ -39,6 +39,7 @@ def summarize(
             prepare=joined_s - record.started_s,
             infer=ended_s - joined_s,
         ),
+        "predicted": _predicted(record),
         "categories": found.categories,
         "predictions": f"s3://{bucket}/{keys.predictions}",
         "activations": f"s3://{bucket}/{keys.activations}" if wanted else None,
@@ -64,6 +65,7 @@ def failed_summary(
             "workers": record.plan.workers,
             "samples": record.plan.samples,
             **_attempts(record),
+            "predicted": _predicted(record),
             "seconds": _rounded(total=now_s - record.started_s + record.waited_s, waited=record.waited_s),
         }
     return {
@@ -73,6 +75,11 @@ def failed_summary(
         "cause": answer.cause,
         "usage": usage.to_json(),
     } | planned
+
+
+def _predicted(record: PlanRecord) -> dict[str, Any] | None:
+    """What Plan expected the run to take and cost."""
+    return asdict(record.predicted) if record.predicted else None
 
 
 def _attempts(record: PlanRecord) -> dict[str, Any]:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lamella.cut import read_cut
 from lamella.errors import InputError, PlanError
 from lamella.events import RunRequest, parse_request
 from lamella.files import Directory
 from lamella.manifest import Manifest, read_manifest
 from lamella.memory import memory_need_bytes
-from lamella.plan import Plan, Task
-from lamella.planner import Capacity, choose, fitted, fitting_memory_mb, regrouped
+from lamella.plan import Plan
+from lamella.planner import Capacity, check_fits, choose, possible, regrouped
 from lamella.strategies import tasks_of
 from model_prep.writer import write_model
 from tests.unit.prep.sources import random_source
@@ -34,7 +33,7 @@ def ask(manifest: Manifest, capacity: Capacity = AMPLE, samples: int = 100, **fi
     return choose(request, manifest, samples, capacity)
 
 
-def test_auto_is_rows_over_sns_with_eight_workers(manifest: Manifest) -> None:
+def test_the_plainest_plan_is_rows_over_sns_with_eight_workers(manifest: Manifest) -> None:
     assert ask(manifest) == Plan("rows", "sns", 8, 1024, 100)
 
 
@@ -88,26 +87,33 @@ def test_larger_groups_come_next(manifest: Manifest) -> None:
     assert regrouped(rows, manifest) == [rows]
 
 
-@pytest.mark.parametrize(
-    ("times", "asked_mb", "row_workers", "memory_mb"),
-    [(1, None, 2, 1024), (20_000, None, 4, 3008), (20_000, 1024, 8, 1024), (1, 1769, 2, 1769)],
-)
-def test_groups_are_as_large_as_their_workers_memory_asks(
-    tmp_path: Path, times: int, asked_mb: int | None, row_workers: int, memory_mb: int
-) -> None:
-    """Of a model that says it has many times the weights that it has; nobody reads them."""
-    write_model(random_source([256] * 3), tmp_path / "m", workers=[2])
-    files = Directory(tmp_path / "m")
-    model = read_manifest(files)
+def everything(manifest: Manifest, capacity: Capacity = AMPLE, **fields: object) -> list[Plan]:
+    request = RunRequest.model_validate({"model": "s3://b/m/", "input": "s3://b/x.npy"} | fields)
+    return possible(request, manifest, 100, capacity)
 
-    def tasks_under(plan: Plan) -> list[Task]:
-        cut = read_cut(files, model, plan.row_workers)
-        return tasks_of(model, dataclasses.replace(cut, entry_bounds=cut.entry_bounds * times), plan)
 
-    chosen = ask(model, strategy="hybrid", workers=8)
-    plan, tasks = fitted(chosen, model, tasks_under, AMPLE.memory_sizes_mb, asked_mb)
-    assert (plan.row_workers, plan.groups, plan.memory_mb) == (row_workers, 8 // row_workers, memory_mb)
-    assert len({task.samples for task in tasks}) == plan.groups
+def test_what_is_left_open_is_all_looked_at(manifest: Manifest) -> None:
+    plans = everything(manifest)
+    assert {plan.strategy for plan in plans} == {"serial", "samples", "pipeline", "hybrid", "rows"}
+    assert {plan.channel for plan in plans if plan.strategy == "rows"} == {"sns", "sqs", "s3"}
+    assert {plan.workers for plan in plans if plan.strategy == "rows"} == {2, 4, 8, 16, 32, 48}
+    assert {plan.micro_batches for plan in plans if plan.strategy == "hybrid"} == {1, 2, 4}
+    assert {plan.groups for plan in plans if (plan.strategy, plan.workers) == ("hybrid", 8)} == {1, 2, 4}
+    assert len(plans) == len(set(plans))
+
+
+def test_what_is_asked_for_is_kept(manifest: Manifest) -> None:
+    plans = everything(manifest, strategy="rows", workers=8)
+    assert {(plan.strategy, plan.workers) for plan in plans} == {("rows", 8)}
+    assert {plan.channel for plan in everything(manifest, channel="s3")} == {"s3"}
+    only = everything(manifest, strategy="rows", workers=8, channel="sqs", micro_batches=3)
+    assert only == [Plan("rows", "sqs", 8, 1024, 100, 3)]
+
+
+def test_no_more_workers_than_may_run_or_are_deployed(manifest: Manifest) -> None:
+    plans = everything(manifest, Capacity(4, 8, (1024,)))
+    assert max(plan.workers for plan in plans) == 8
+    assert max(plan.workers for plan in plans if plan.channel == "sns") == 4
 
 
 @pytest.mark.parametrize(
@@ -196,13 +202,13 @@ def test_memory_grows_with_the_samples_and_is_refused_beyond_the_largest(manifes
         return memory_need_bytes(tasks_of(manifest, None, plan(samples)), manifest)
 
     assert need(10) < need(1_000_000)
-    assert fitting_memory_mb(need(10), AMPLE.memory_sizes_mb, plan(10)) == 1024
+    check_fits(need(10), AMPLE.memory_sizes_mb, plan(10))
     with pytest.raises(PlanError, match="parameter LargeWorkerMemory"):
-        fitting_memory_mb(need(100_000_000), AMPLE.memory_sizes_mb, plan(100_000_000))
+        check_fits(need(100_000_000), AMPLE.memory_sizes_mb, plan(100_000_000))
 
 
 def test_a_pipeline_that_can_t_keep_its_block_is_told_to_leave_micro_batches_out() -> None:
     with pytest.raises(PlanError, match=r"leave micro_batches out, since .* its block"):
-        fitting_memory_mb(1 << 40, [1024], Plan("pipeline", "sns", 2, 1024, 100, 2))
+        check_fits(1 << 40, [1024], Plan("pipeline", "sns", 2, 1024, 100, 2))
     with pytest.raises(PlanError, match="has 1024: ask for more workers"):
-        fitting_memory_mb(1 << 40, [1024], Plan("pipeline", "sns", 2, 1024, 100, 1))
+        check_fits(1 << 40, [1024], Plan("pipeline", "sns", 2, 1024, 100, 1))

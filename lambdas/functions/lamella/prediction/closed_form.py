@@ -130,7 +130,7 @@ def predict(
         path = np.full(workload.workers, float(by_layer.sum()))
     else:
         path = workload.of_workers(times.processor)
-    start = _start(workload, profile, cold=cold)
+    start = starting(workload.workers, profile, cold=cold)
     # A gang begins and ends as one: who came early waits for the last, which still has all to read.
     waits_s = start.last_s - start.mean_s if plan.strategy in TALKS else 0.0
     # Nothing is computed before the first weights are there.
@@ -144,7 +144,7 @@ def predict(
     joining = joining_s(workload, profile)
     prepare_s = planning + start.last_s + float(joining.max())
     worker_s = float((joining + infer + leaving).mean()) + waits_s
-    after_s = float(leaving.max()) + collecting + states[2] + _after_s(workload, profile, init_s)
+    after_s = float(leaving.max()) + collecting + states[2] + ending_s(workload.workers, profile, init_s)
     seconds = Seconds(prepare_s + float(infer.max()) + after_s, prepare_s, float(infer.max()), worker_s)
     usage = merge(
         [
@@ -189,16 +189,16 @@ def sensitivity(
 
 
 @dataclass(frozen=True)
-class _Start:
+class Start:
     """From Plan's end until the mean worker's handler begins, and the last one's."""
 
     mean_s: float
     last_s: float
 
 
-def _start(workload: Workload, profile: Profile, *, cold: bool) -> _Start:
+def starting(workers: int, profile: Profile, *, cold: bool) -> Start:
+    """When so many workers begin."""
     functions, states = profile.functions, profile.step_functions
-    workers = workload.workers
     before = STATES_BEFORE * states.transition_s.value
     before += states.distributed_start_s.value if is_distributed(workers) else 0.0
     mean, last = functions.start.mean, functions.start.longest_of(workers)
@@ -206,12 +206,13 @@ def _start(workload: Workload, profile: Profile, *, cold: bool) -> _Start:
         scale_out_s = workers / functions.scale_out_per_s.value
         mean += functions.init.mean + scale_out_s / 2
         last += functions.init.longest_of(workers) + scale_out_s
-    return _Start(before + mean, before + last)
+    return Start(before + mean, before + last)
 
 
-def _after_s(workload: Workload, profile: Profile, init_s: float) -> float:
+def ending_s(workers: int, profile: Profile, init_s: float) -> float:
+    """From the last worker's end, without what Collect and Finish do themselves."""
     states = profile.step_functions
-    ending = states.distributed_end_s.value if is_distributed(workload.workers) else 0.0
+    ending = states.distributed_end_s.value if is_distributed(workers) else 0.0
     return ending + STATES_AFTER * (states.transition_s.value + profile.functions.start.median + init_s)
 
 

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lamella.cost import Architecture, cost, load_book
+from lamella.config import region
+from lamella.cost import architecture_of, book_for, cost, load_book
 from lamella.events import FailedAnswer, FinishEvent
 from lamella.explaining import execution_history, explain
 from lamella.failures import WorkerFailure, message_of, repeated_attempts, root_failure
@@ -179,8 +180,8 @@ def _write_summary(
     drawn: Timeline | None,
 ) -> dict[str, Any]:
     """The run's summary: of two who write it at a time, the first one's; who also has the run counted."""
-    book = load_book()
-    architecture: Architecture = "arm64" if platform.machine() == "aarch64" else "x86_64"
+    book = load_book(book_for(region()))
+    architecture = architecture_of(platform.machine())
 
     def body(usage: Usage) -> bytes:
         dollars = cost(usage, book, architecture)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.channels import Place
 from lamella.checkpoint_cost import checkpoint_cost
 from lamella.collect_memory import COLLECT_MEMORY_MB, check_collect, collect_need_bytes
-from lamella.config import Config
-from lamella.cost import load_book
+from lamella.config import Config, region
+from lamella.cost import architecture_of, book_for, load_book
 from lamella.cut import read_cut
 from lamella.dealing import Dealing
 from lamella.errors import BatchError, InputError, ModelError
@@ -25,15 +26,17 @@ from lamella.leases import NotYet
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.memory_bound import bounded_memory, spare_bytes
 from lamella.plan import Assignment, Plan, Task
-from lamella.planner import Capacity, choose, fitted
-from lamella.records import PlanRecord, Share, to_json
+from lamella.planner import Capacity
+from lamella.prediction import load_profile
+from lamella.prediction.candidates import Candidates, Terms
+from lamella.prediction.planning import activity_of, offered, predicted, taken
+from lamella.records import PlanRecord, Predicted, Share, to_json
 from lamella.reservation import reserve, room, run_deadline_s, turn
 from lamella.runtime import Runtime
 from lamella.sealing import with_own_write
 from lamella.shares import small_share, write_share, writing_bytes
 from lamella.states.launching import launch
 from lamella.storage import Bucket, folder, split_s3_uri
-from lamella.strategies import NEEDS_CUT, tasks_of
 from lamella.strategies.dealing import deal
 
 WRITERS = 16
@@ -69,14 +72,10 @@ def _plan(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
     model = _model_files(runtime, request)
     manifest, manifest_sha256 = _read_model(model)
     batch = _read_input(runtime, request, manifest)
-    sizes = config.worker_functions()
-    chosen = choose(request, manifest, batch.samples, _capacity(config, have))
-
-    def tasks_under(plan: Plan) -> list[Task]:
-        cut = read_cut(model, manifest, plan.row_workers) if plan.strategy in NEEDS_CUT else None
-        return tasks_of(manifest, cut, plan)
-
-    plan, tasks = fitted(chosen, manifest, tasks_under, list(sizes), request.memory_mb)
+    found = _offered(runtime, request, model, manifest, batch, have)
+    chosen = taken(found, request, config.max_run_usd)
+    plan, tasks, expected = chosen.plan, chosen.tasks, predicted(found, chosen)
+    del found, chosen
     shares = tuple(Share(task.rows, task.samples) for task in tasks)
     dealing = _dealing(plan, shares, manifest, batch, activations=request.activations)
     deadline_s = run_deadline_s(runtime, started_s)
@@ -105,7 +104,19 @@ def _plan(event: PlanEvent, runtime: Runtime) -> PlanAnswer:
         runtime.bucket.write(keys.ids, ids_to_bytes(batch.ids), "text/plain")
     answer = launch(runtime, keys, plan)
     _write_record(
-        runtime, keys, event, request, model, plan, batch, dealing, tasks, started_s, deadline_s, granted
+        runtime,
+        keys,
+        event,
+        request,
+        model,
+        plan,
+        batch,
+        dealing,
+        tasks,
+        started_s,
+        deadline_s,
+        granted,
+        expected,
     )
     return answer
 
@@ -164,6 +175,22 @@ def _read_input(runtime: Runtime, request: RunRequest, manifest: Manifest) -> Ba
         ) from error
 
 
+def _offered(
+    runtime: Runtime, request: RunRequest, model: Bucket, manifest: Manifest, batch: Batch, have: Amount
+) -> Candidates:
+    """What the request leaves open, predicted."""
+    nonzero = int(batch.nonzero().sum())
+    terms = Terms(
+        activity_of(len(manifest.layers), batch.samples, manifest.features, nonzero),
+        load_profile(),
+        load_book(book_for(region())),
+        architecture_of(platform.machine()),
+        runtime.config.worker_timeout_s,
+    )
+    capacity = _capacity(runtime.config, have)
+    return offered(request, manifest, batch.samples, lambda p: read_cut(model, manifest, p), capacity, terms)
+
+
 def _capacity(config: Config, have: Amount) -> Capacity:
     return Capacity(have.slots, have.units, list(config.worker_functions()), config.max_workers)
 
@@ -211,6 +238,7 @@ def _write_record(
     started_s: float,
     deadline_s: float,
     granted: Granted,
+    expected: Predicted,
 ) -> None:
     record = PlanRecord(
         run=event.run,
@@ -229,11 +257,12 @@ def _write_record(
         waited_s=granted.waited_s,
         looks=granted.looks,
         checkpoints=(
-            checkpoint_cost(plan.workers, deadline_s - started_s, load_book())
+            checkpoint_cost(plan.workers, deadline_s - started_s, load_book(book_for(region())))
             if request.checkpoints
             else None
         ),
         planned_s=time.time(),
+        predicted=expected,
     )
     body = with_own_write(
         runtime.usage(), lambda usage: to_json(dataclasses.replace(record, usage=usage.to_json()))
