@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from lamella.plan import Plan
-from lamella.records import PlanRecord, Share, StepRow, WorkerReport
+from lamella.records import PlanRecord, Predicted, Share, StepRow, WorkerReport
 from lamella.report import Report, build_report
 from lamella.timeline import Timeline, timeline
 
@@ -64,7 +65,9 @@ def summary(name: str = "run-1", **more: Any) -> dict[str, Any]:
     } | more
 
 
-def made(reports: list[WorkerReport], **more: Any) -> tuple[Report, Timeline]:
-    planned = record(workers=len(reports))
+def made(
+    reports: list[WorkerReport], predicted: Predicted | None = None, **more: Any
+) -> tuple[Report, Timeline]:
+    planned = replace(record(workers=len(reports)), predicted=predicted)
     drawn = timeline(planned, "SUCCEEDED", reports, finish_s=(112.0, 112.5))
     return build_report(summary(), planned, drawn, reports, **more), drawn

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lamella.records import Ending
+from lamella.records import Alternative, Ending, Predicted
 from lamella.report import Report, build_report, failure_of, page
 from lamella.report.build import stragglers
-from lamella.report.model import Alternative, Prediction, Published
+from lamella.report.model import Published
 from lamella.timeline import timeline
 from tests.report_samples import made, record, summary, worker
 
@@ -66,11 +66,16 @@ def test_everything_that_happened_is_on_the_page() -> None:
     reports = [worker(k) for k in range(3)] + [worker(3, compute_s=0.2)]
     report, drawn = made(
         reports,
-        predicted=Prediction(
-            seconds={"total": 10.0}, cost_usd={"lambda": 0.002, "sns": 0.0005, "total": 0.0025}
+        predicted=Predicted(
+            seconds=10.0,
+            prepare_s=2.0,
+            infer_s=7.0,
+            usd={"lambda": 0.002, "sns": 0.0005, "total": 0.0025},
+            bound="latency",
+            assumed=("all alive", "aws", "book"),
+            cheaper=Alternative(plan="serial", seconds=20.0, usd=0.0001),
         ),
         published=Published(source="FSD-Inf-Queue", seconds=60.0, cost_usd=0.02, bytes_sent=104_131_260),
-        alternatives=[Alternative(kind="cheaper", plan="serial", seconds=20.0, cost_usd=0.0001)],
     )
     found = read(page(report, drawn))
     words = " ".join(" ".join(found.texts).split())

@@ -32,9 +32,7 @@ def build_report(
     reports: Sequence[WorkerReport],
     failure: Failure | None = None,
     *,
-    predicted: Prediction | None = None,
     published: Published | None = None,
-    alternatives: Sequence[Alternative] = (),
     timeline: str | None = None,
 ) -> Report:
     """A run's report.
@@ -47,8 +45,8 @@ def build_report(
         None where the run was refused before it was planned.
     reports
         Of the workers that told how they fared.
-    predicted, published, alternatives
-        What there is to compare with.
+    published
+        What others measured, to compare with.
     timeline
         S3 address of ``timeline.json``.
     """
@@ -73,9 +71,29 @@ def build_report(
         cost_usd=summary["cost_usd"],
         prices=summary["prices"],
         usage=summary["usage"],
-        predicted=predicted,
+        predicted=_prediction(record),
         published=published,
-        alternatives=tuple(alternatives),
+        alternatives=_alternatives(record),
+    )
+
+
+def _prediction(record: PlanRecord | None) -> Prediction | None:
+    if record is None or record.predicted is None:
+        return None
+    expected = record.predicted
+    seconds = {"total": expected.seconds, "prepare": expected.prepare_s, "infer": expected.infer_s}
+    return Prediction(seconds=seconds, cost_usd=expected.usd)
+
+
+def _alternatives(record: PlanRecord | None) -> tuple[Alternative, ...]:
+    expected = record.predicted if record else None
+    if expected is None:
+        return ()
+    others = {"cheaper": expected.cheaper, "faster": expected.faster}
+    return tuple(
+        Alternative(kind=kind, plan=other.plan, seconds=other.seconds, cost_usd=other.usd)
+        for kind, other in others.items()
+        if other
     )
 
 
