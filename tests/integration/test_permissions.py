@@ -267,7 +267,10 @@ def roles(
     small_model: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Role]:
-    """After a run over each channel, one that failed after a worker began twice, and automatic starts."""
+    """After a run over each channel, one that failed after a worker began twice, and automatic starts.
+
+    And after one that was ended while its output was put together.
+    """
     folder = tmp_path_factory.mktemp("permissions")
     path = batches.write_npz(folder / "blobs.npz", batches.blobs(200, 16, seed=5))
     brought = client.upload_input(stack, path)
@@ -306,7 +309,16 @@ def roles(
         )
         assert "worker 0 failed: WorkerError: had begun before" in gang.finish(bad, "FAILED")["cause"]
 
-        # The same, of a worker that the Distributed Map had started.
+        # One that is ended while its output is put together.
+        ended = client.new_run_id()
+        gang.plan(ended, model, brought, "s3")
+        gang.work(ended)
+        files.write(RunKeys(ended).abort, b"ABORTED")
+        with pytest.raises(RunAborted):
+            collect_run(CollectEvent(run=ended, attempt=1), gang.runtime("Collect"))
+        assert "was stopped" in gang.finish(ended, "ABORTED")["cause"]
+
+        # The same as the one that failed, of a worker that the Distributed Map had started.
         large = client.new_run_id()
         gang.plan(large, model, brought, "s3")
         own = f"{gang.execution(large).rpartition(':')[0]}/{LABEL}:one"

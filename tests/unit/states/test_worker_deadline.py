@@ -14,18 +14,21 @@ import pytest
 from moto import mock_aws
 
 from lamella import engine
-from lamella.errors import DeadlineExceeded
+from lamella.checkpoint import Checkpoint, Start
+from lamella.errors import CloudError, DeadlineExceeded
 from lamella.events import WorkerEvent
 from lamella.files import Directory
 from lamella.inputs import read_batch
 from lamella.layout import RunKeys
 from lamella.manifest import MANIFEST, read_manifest
 from lamella.plan import Assignment, Plan
+from lamella.records import Ending, from_json
 from lamella.runtime import LAST_CALL_S, Runtime
 from lamella.shares import write_share
 from lamella.states.worker import ENDING_S, run_worker
 from lamella.storage import Bucket
 from lamella.strategies import tasks_of
+from lamella.usage import Count, Usage
 from model_prep.readers import open_source
 from model_prep.writer import write_model
 from tests.integration import batches
@@ -150,3 +153,24 @@ def test_in_the_middle_of_computing(
     with pytest.raises(DeadlineExceeded, match=r"time was up after layer \d+: raise WorkerTimeout"):
         run_worker(EVENT, runtime, Context(2))
     assert ended_mark(runtime).startswith("DeadlineExceeded: time was up after layer")
+
+
+def test_whoever_ends_tells_also_what_its_earlier_starts_used(
+    runtime: Runtime, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(runtime, model, tmp_path, time.time() + 60)
+    earlier = Usage({"sqs.receive_message": Count(calls=7, billed=7)})
+    left = Checkpoint(Start(1, "nonce", "stream"), usage=earlier.to_json())
+    runtime.bucket.write(KEYS.checkpoint(0), left.to_bytes())
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise CloudError("no more")
+
+    monkeypatch.setattr(engine, "forward", failing)
+    with pytest.raises(CloudError, match="no more"):
+        run_worker(EVENT, runtime, Context(60))
+    told = from_json(Ending, runtime.bucket.read(KEYS.ended(0)), "its mark").report
+    assert told.incarnation == 2
+    used = Usage.from_json(told.usage).counts
+    assert used["sqs.receive_message"] == Count(calls=7, billed=7)
+    assert used["s3.get_object"].calls > 0
