@@ -9,7 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,13 +25,16 @@ from scipy import sparse
 
 from lamella.activations import Activations
 from lamella.channels.object_format import find, to_object
-from lamella.codec import Base, decode, encode
+from lamella.checkpoint import Checkpoint, Start, parse_checkpoint
+from lamella.codec import Base, Bases, decode, encode
 from lamella.cut import read_cut
 from lamella.dealing import Dealing, parse_dealing
+from lamella.engine import Progress, StepRecord
 from lamella.events import (
     CollectEvent,
     FinishEvent,
     PlanEvent,
+    RecoverEvent,
     WorkerEvent,
     parse_intake_event,
     parse_request,
@@ -39,13 +42,15 @@ from lamella.events import (
 from lamella.files import Directory
 from lamella.inputs import read_batch
 from lamella.inputs.batch import Batch
+from lamella.lease_table import Hold, Place, Units, table_to_json
+from lamella.lease_table import Table as LeaseTable
 from lamella.leases import Leases
 from lamella.manifest import MANIFEST, Manifest, StoredFile, parse_manifest, read_manifest
 from lamella.messages import Message, parse_message, run_digest
 from lamella.parts import head_bytes, parse_block, parse_head, part_to_bytes
-from lamella.plan import Assignment, Plan, SqsAddress, parse_assignment
+from lamella.plan import Assignment, Plan, SqsAddress, Task, parse_assignment
 from lamella.predictions import source_rows
-from lamella.records import PlanRecord, Share, WorkerReport, from_json, to_json
+from lamella.records import Ending, PlanRecord, Share, WorkerReport, from_json, to_json
 from lamella.shares import share_from_bytes, share_to_bytes
 from lamella.strategies import tasks_of
 from lamella.streaming import WeightStream
@@ -140,24 +145,61 @@ def _of_runs(model: Path) -> Iterator[Target]:
         {"execution": "arn:x", "run": "r", "status": "FAILED", "error": {"Error": "E", "Cause": "c"}},
         {"prefix": "inputs/"},
         {"bucket": "b", "key": "inputs/a.csv"},
+        {"execution": "arn:x", "run": "r", "attempt": 1, "error": {"Error": "E", "Cause": "c"}},
     ]
-    kinds = (PlanEvent.parse, WorkerEvent.parse, CollectEvent.parse, FinishEvent.parse, _intake)
-    for kind, name in zip(kinds, ("plan", "worker", "collect", "finish", "intake"), strict=True):
+    kinds = {
+        "plan": PlanEvent.parse,
+        "recover": RecoverEvent.parse,
+        "worker": WorkerEvent.parse,
+        "collect": CollectEvent.parse,
+        "finish": FinishEvent.parse,
+        "intake": _intake,
+    }
+    for name, kind in kinds.items():
         seeds = tuple(json.dumps(event).encode() for event in events)
         yield Target(f"event of {name}", lambda data, kind=kind: kind(_json(data)), seeds)
-    leases = json.dumps({"nonce": "0", "slots": {"0": {"run": "a", "until_s": 5.0}}}).encode()
+    held = LeaseTable({0: Hold("a", 5.0)}, {"a": Units(1, 5.0, 0.0)}, (Place("b", 2, 0, 1.0, 9.0),))
+    leases = table_to_json(held, "0")
     yield Target("lease", _held, (leases,))
     share = Share((0, 3), (0, SAMPLES))
-    report = WorkerReport(0, 1.0, 2.0, 3.0, 1024, ((1, 0.1, 0.1, 0.1, 0.1, 3),), (1, "stream"), {})
+    step = StepRecord(1, 0.1, 0.1, 0.1, 0.1, 3, began_s=1.0, spans=((0, 1, 0.1, 0.1, 3),))
+    report = WorkerReport(0, 1.0, 2.0, 3.0, 1024, (astuple(step),), (1, "stream"), {})
     block = Activations(np.arange(SAMPLES), np.ones((3, SAMPLES), np.float32))
     yield Target("part", partial(_part, share), (part_to_bytes(block, share, 2, report),))
     record = PlanRecord("r", 1, request, plan, "s3://b/m/", 0, 1.0, 2.0, (share,), {})
     yield Target("plan", lambda data: from_json(PlanRecord, data, "here"), (to_json(record),))
+    ending = Ending("CloudError: busy", report, ("a line",))
+    yield Target("end mark", lambda data: from_json(Ending, data, "here"), (to_json(ending),))
+    yield Target("checkpoint", lambda data: parse_checkpoint(data, tasks[0], "here"), _checkpoints(tasks[0]))
     dealing = Dealing(np.array([0, 2, 1], np.uint32)).to_bytes()
     yield Target("dealing", lambda data: parse_dealing(data, 3, [(0, 2), (2, 3)], "here"), (dealing,))
     batch: Batch = read_batch(_npy(_values()), "a.npy", FEATURES)
     given = share_to_bytes(batch, None, (0, SAMPLES))
     yield Target("share", lambda data: share_from_bytes(data, FEATURES, (0, SAMPLES), "here"), (given,))
+
+
+def _checkpoints(task: Task) -> tuple[bytes, ...]:
+    """Of a worker that has begun, that has done a step, and that is through."""
+    draw, found = np.random.default_rng(2), []
+    for count in (0, 1, len(task.steps)):
+        done = task.steps[:count]
+        blocks = {}
+        for step in done:
+            shape = step.parts[-1].rows[1] - step.parts[-1].rows[0], step.samples[1] - step.samples[0]
+            blocks[step.samples] = Activations(np.arange(*step.samples), draw.random(shape, np.float32))
+        waiting = {step.samples for step in task.steps[count:]}
+        bases = Bases()
+        bases.sent[1, task.steps[0].samples] = Base.of(1, np.arange(1), task.steps[0].samples)
+        progress = Progress(
+            count,
+            {samples: block for samples, block in blocks.items() if samples in waiting},
+            {samples: block for samples, block in blocks.items() if samples not in waiting},
+            bases,
+            [StepRecord(step.parts[-1].layer, 0.1, 0.1, 0.1, 0.1, 3) for step in done],
+        )
+        left = Checkpoint(Start(count + 1, "nonce", "stream"), progress, (b"early", b"letter"), began_s=1.0)
+        found.append(left.to_bytes())
+    return tuple(found)
 
 
 def _json(data: bytes) -> object:

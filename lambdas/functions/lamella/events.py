@@ -291,7 +291,7 @@ class RecoverEvent(_Event):
     """Input of Recover: an attempt whose workers failed, and what the Map says of it."""
 
     execution: str
-    run: str = Field(pattern=RUN_ID)
+    run: RunName
     attempt: int = Field(ge=1)
     error: StateError
 

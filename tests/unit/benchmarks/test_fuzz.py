@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.fuzz import fuzzed
 from benchmarks.fuzz_targets import Target, targets
 from benchmarks.mutation import mutated
-from lamella.errors import MessageError
+from lamella.errors import LamellaError, MessageError
 
 
 def test_nothing_but_typed_errors_comes_of_tampered_bytes() -> None:
@@ -16,6 +16,21 @@ def test_nothing_but_typed_errors_comes_of_tampered_bytes() -> None:
     assert {name: result.failures for name, result in found.items() if result.failures} == {}
     assert all(result.cases for result in found.values())
     assert sum(result.errors_typed for result in found.values()) > 20 * len(found)
+
+
+def test_what_is_tampered_with_was_sound() -> None:
+    with targets() as known:
+        assert [
+            target.name for target in known if not any(_is_read(target, seed) for seed in target.seeds)
+        ] == []
+
+
+def _is_read(target: Target, seed: bytes) -> bool:
+    try:
+        target.read(seed)
+    except LamellaError:
+        return False
+    return True
 
 
 def test_a_case_is_the_same_whenever_it_is_made() -> None:

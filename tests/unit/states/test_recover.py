@@ -16,8 +16,9 @@ from lamella.attempts import is_worth_another
 from lamella.errors import RunAborted
 from lamella.events import PlanAnswer, RecoverEvent, StateError
 from lamella.layout import RunKeys
+from lamella.lease_table import Amount
 from lamella.plan import Assignment, LayerPart, Link, Plan, SqsAddress, Step, Task, parse_assignment
-from lamella.records import PlanRecord, Share, from_json, to_json
+from lamella.records import PlanRecord, Share, WorkerReport, from_json, to_json
 from lamella.reservation import reserve
 from lamella.runtime import Runtime
 from lamella.spent import end_mark
@@ -104,6 +105,8 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
         "LAMELLA_START_DEADLINE_S": "60",
     }.items():
         monkeypatch.setenv(name, value)
+    # moto has no GetAccountSettings.
+    monkeypatch.setattr("lamella.reservation.room", lambda runtime: Amount(WORKERS, 0))
     with mock_aws():
         made = Runtime()
         made.s3.create_bucket(Bucket=BUCKET)
@@ -140,8 +143,9 @@ def test_the_plan_says_by_what_the_attempt_failed_when_and_what_it_used(runtime:
     run = Failed(runtime)
     run.fail(1, "CloudError", "s3 was busy")
     used = Usage({"lambda.invoke": Count(1, 2.5, 0)})
-    runtime.bucket.write(KEYS.started(0), b"stream")
-    runtime.bucket.write(KEYS.ended(0), end_mark(ValueError("no"), used))
+    report = WorkerReport(0, 1.0, 1.5, 2.0, 3008, (), (1, "stream"), {})
+    runtime.bucket.write(KEYS.checkpoint(0), b"stream")
+    runtime.bucket.write(KEYS.ended(0), end_mark(ValueError("no"), report, (), used))
     runtime.bucket.write(KEYS.ended(2), b"no such mark")
 
     run.recover()

@@ -91,7 +91,8 @@ def planned(runtime: Runtime, model: Path, tmp_path: Path, deadline_s: float) ->
 
 
 def ended_mark(runtime: Runtime) -> str:
-    return runtime.bucket.read(KEYS.ended(0)).decode()
+    """The error that the worker's end mark says."""
+    return from_json(Ending, runtime.bucket.read(KEYS.ended(0)), KEYS.ended(0)).error
 
 
 def test_with_time_enough_it_leaves_its_part(runtime: Runtime, model: Path, tmp_path: Path) -> None:
@@ -147,6 +148,26 @@ def test_in_the_middle_of_computing(
     def late(*arguments: Any, **named: Any) -> Any:
         time.sleep(2.5)
         return forward(*arguments, **named)
+
+    monkeypatch.setattr(engine, "forward", late)
+    runtime.begin(Context(2))
+    # The kernel itself looks at the time.
+    with pytest.raises(DeadlineExceeded, match=r"time was up while .* a layer computed: raise WorkerTimeout"):
+        run_worker(EVENT, runtime, Context(2))
+    assert ended_mark(runtime).startswith("DeadlineExceeded: time was up while")
+
+
+def test_between_two_steps(
+    runtime: Runtime, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(runtime, model, tmp_path, time.time() + 60)
+
+    forward = engine.forward
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        output = forward(*arguments, **named)
+        time.sleep(2.5)
+        return output
 
     monkeypatch.setattr(engine, "forward", late)
     runtime.begin(Context(2))
