@@ -25,7 +25,7 @@ from lamella.strategies import NEEDS_CUT
 from model_prep.readers import open_source
 from model_prep.writer import write_model
 
-AMPLE = Capacity(slots=32, concurrency=64, memory_sizes_mb=(1024, 1769, 3008))
+AMPLE = Capacity(slots=32, concurrency=16, memory_sizes_mb=(1024, 1769, 3008))
 LAYERS = 12
 BOOK, PROFILE = load_book(), load_profile()
 TERMS = Terms(Activity.all_alive(LAYERS), PROFILE, BOOK)
