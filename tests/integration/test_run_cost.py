@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 
 from lamella.client import Stack
+from tests.integration import batches
 from tests.integration.runs import assert_nothing_is_left, begin, outcome, states_entered
 from tests.integration.stacks import stack_of
 from workflows.embedded_cloud import EmbeddedCloud
 
 MOST_USD = 0.0005
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return batches.write_npz(tmp_path_factory.mktemp("batch") / "blobs.npz", batches.blobs(400, 16))
 
 
 @pytest.fixture(scope="module")
