@@ -60,7 +60,8 @@ def test_what_is_left_out_would_not_be_chosen(model: Directory, manifest: Manife
     few, every = (ask(model, manifest, samples, replace(TERMS, thorough=is_all)) for is_all in (False, True))
     assert [each.plan for each in few.front] == [each.plan for each in every.front]
     assert few.choose().plan == every.choose().plan
-    assert len(every.all) > len(few.all)
+    # Of a large batch, none is so slow that its bound alone says so.
+    assert len(every.all) > len(few.all) or samples > 2000
 
 
 @pytest.mark.parametrize(
