@@ -1,4 +1,4 @@
-"""How far predictions are off on the embedded cloud: calibrated, then judged by other runs than those."""
+"""How far predictions are off on the embedded cloud: calibrated here, then judged by other runs."""
 
 from __future__ import annotations
 

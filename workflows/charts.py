@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-WIDTH, HEIGHT = 760, 460
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 200, 44, 56
+WIDTH, HEIGHT = 880, 460
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 310, 44, 56
 COLOURS = ("#2f6fde", "#d9622b", "#2a9d62", "#9a57c9", "#c23b5a", "#8a7a22")
 _STYLE = """
 svg { font: 13px system-ui, sans-serif; background: #fff; color: #1d2430 }

@@ -66,7 +66,9 @@ def add_a_state(definition: Path) -> None:
 def test_update(deployed: dict[str, str], project: Project, tmp_path: Path) -> None:
     """A changed definition, a changed parameter and added slots, and the runs before and after."""
     tools = project.tools
-    run_and_compare(tools, deployed, tmp_path, seed=2, workers=2, activations=True)
+    run_and_compare(
+        tools, deployed, tmp_path, seed=2, strategy="rows", channel="sns", workers=2, activations=True
+    )
     assert project.report("Collect", ("lamella",))["version"] == [
         int(part) for part in LOCAL_RUNTIME.removeprefix("python").split(".")
     ]
@@ -90,7 +92,9 @@ def test_update(deployed: dict[str, str], project: Project, tmp_path: Path) -> N
     worker = tools.asked("lambda", "get-function-configuration", *name)
     assert worker["Timeout"] == 300
     assert worker["Environment"]["Variables"]["LAMELLA_WORKER_TIMEOUT_S"] == "300"
-    run_and_compare(tools, deployed, tmp_path, seed=4, workers=4, activations=True)
+    run_and_compare(
+        tools, deployed, tmp_path, seed=4, strategy="rows", channel="sns", workers=4, activations=True
+    )
     last = tools.asked("stepfunctions", "list-executions", *machine)["executions"][0]["executionArn"]
     history = tools.asked("stepfunctions", "get-execution-history", "--execution-arn", last)
     entered = [each.get("stateEnteredEventDetails", {}).get("name") for each in history["events"]]
@@ -135,7 +139,7 @@ def test_a_failed_update_is_rolled_back_with_its_reason(
     group = ("--log-group-name-prefix", f"/aws/lambda/{project.stack}-Plan")
     (found,) = project.tools.asked("logs", "describe-log-groups", *group)["logGroups"]
     assert found["retentionInDays"] == 30
-    run_and_compare(project.tools, deployed, tmp_path, seed=5, workers=2)
+    run_and_compare(project.tools, deployed, tmp_path, seed=5, strategy="rows", channel="sns", workers=2)
 
 
 def test_a_failed_creation_is_rolled_back_with_its_reason(

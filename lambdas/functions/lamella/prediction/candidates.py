@@ -191,7 +191,7 @@ def _alike(plans: Sequence[Plan], cut_of: Callable[[int], Cut], layers: int) -> 
     groups: dict[Plan, list[Plan]] = {}
     for plan in plans:
         groups.setdefault(replace(plan, channel="none", memory_mb=0), []).append(plan)
-    cuts = {plan.row_workers: cut_of(plan.row_workers) for plan in groups if plan.strategy in NEEDS_CUT}
+    cuts = {p: cut_of(p) for p in {plan.row_workers for plan in groups if plan.strategy in NEEDS_CUT}}
     found = []
     for plan, alike in groups.items():
         cut = cuts.get(plan.row_workers) if plan.strategy in NEEDS_CUT else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from statistics import NormalDist
@@ -77,12 +78,17 @@ class Quantiles(_Fixed):
     @property
     def mean(self) -> float:
         """Of the distribution that `at_z` gives, by its quantiles."""
-        steps = 64
-        return sum(self.at_z(_NORMAL.inv_cdf((i + 0.5) / steps)) for i in range(steps)) / steps
+        return _mean(self)
 
     @staticmethod
     def _slope(low: float, high: float, width: float) -> float:
         return math.log(high / low) / width if low > 0 else 0.0
+
+
+@lru_cache
+def _mean(quantiles: Quantiles) -> float:
+    steps = 64
+    return sum(quantiles.at_z(_NORMAL.inv_cdf((i + 0.5) / steps)) for i in range(steps)) / steps
 
 
 class LambdaTimes(_Fixed):
