@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lamella.errors import BatchError, InputError, LamellaError, PlanError, printable
-from lamella.events import FinishEvent, PlanEvent, UploadEvent, WorkerEvent, parse_request
+from lamella.events import FinishEvent, PlanEvent, RecoverEvent, UploadEvent, WorkerEvent, parse_request
 from lamella.inputs import read_batch
 from lamella.intake import InputObject, is_batch
 from lamella.layout import RunKeys
@@ -67,6 +67,7 @@ def test_a_run_s_name_is_no_path_and_no_markup(run: object) -> None:
         (PlanEvent, {"execution": "arn", "request": {}}),
         (WorkerEvent, {"attempt": 1, "worker": 0}),
         (FinishEvent, {"execution": "arn", "status": "FAILED"}),
+        (RecoverEvent, {"execution": "arn", "attempt": 1, "error": {"Error": "E", "Cause": "c"}}),
     ):
         with pytest.raises(InputError, match=f"{kind.__name__}, run: ") as caught:
             kind.parse({"run": run, **rest})
