@@ -94,6 +94,24 @@ def test_workers_that_do_not_fit_are_dropped(model: Directory, manifest: Manifes
         ask(model, manifest, samples, strategy="serial")
 
 
+def test_groups_are_as_large_as_their_workers_memory_asks(model: Directory, manifest: Manifest) -> None:
+    """Of a model that says it has many times the weights that it has; nobody reads them."""
+
+    def row_workers(times: int) -> set[int]:
+        def cut_for(workers: int) -> Cut:
+            cut = read_cut(model, manifest, workers)
+            return replace(cut, entry_bounds=cut.entry_bounds * times)
+
+        asked = {"model": "s3://b/m/", "input": "s3://b/x.npy", "strategy": "hybrid", "workers": 8}
+        terms = replace(TERMS, thorough=True, timeout_s=float("inf"))
+        found = offered(RunRequest.model_validate(asked), manifest, 100, cut_for, AMPLE, terms)
+        return {each.plan.row_workers for each in found.all}
+
+    assert row_workers(1) == {2, 4, 8}
+    assert row_workers(5_000) == {4, 8}
+    assert row_workers(10_000) == {8}
+
+
 def test_plans_whose_workers_would_be_ended_are_dropped(model: Directory, manifest: Manifest) -> None:
     samples = 60_000
     all_of_them = ask(model, manifest, samples, replace(TERMS, thorough=True))
