@@ -165,7 +165,7 @@ def drain_repeated(runtime: Runtime, keys: RunKeys) -> None:
     What comes later, the next run drops.
     """
     queues = [runtime.config.slot_queue(slot) for slot in _leases(runtime).held(keys.run)]
-    drain(runtime.sqs, queues, time.monotonic, time.sleep, received=False)
+    drain(runtime.sqs, queues, time.monotonic, time.sleep)
 
 
 def release_after_failure(

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
-_RECEIVED: QueueAttributeNameType = "ApproximateNumberOfMessagesNotVisible"
 _COUNTS: tuple[QueueAttributeNameType, ...] = (
     "ApproximateNumberOfMessages",
-    _RECEIVED,
+    "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
 
@@ -27,22 +26,14 @@ def drain(
     queue_urls: Sequence[str],
     clock: Callable[[], float],
     sleep: Callable[[float], None],
-    *,
-    received: bool = True,
 ) -> None:
     """Delete every message, also those that a dead worker had received: they come again.
 
     PurgeQueue would do it in one call, but it goes on deleting for up to 60 s, also what the next run sends.
     The wait is bounded: a later run drops what is left as another's. A queue that somebody has deleted is
     empty: the run that it was taken from has failed for want of it, and has to end all the same.
-
-    Parameters
-    ----------
-    received
-        Whether to wait for what a dead worker had received.
     """
     until_s = clock() + VISIBILITY_S + 2
-    names = [name for name in _COUNTS if received or name != _RECEIVED]
 
     def empty(url: str) -> None:
         with contextlib.suppress(sqs.exceptions.QueueDoesNotExist):
@@ -61,8 +52,8 @@ def drain(
                     ],
                 )
                 continue
-            counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-            if not any(int(counts[name]) for name in names):
+            counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=_COUNTS)["Attributes"]
+            if not any(int(counts[name]) for name in _COUNTS):
                 return
             sleep(0.5)
 
