@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,12 +25,10 @@ class Outcome:
     grown_bytes: int
 
 
-def outcome_of(
-    call: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None
-) -> Outcome:
+def outcome_of(call: Callable[..., Any], *arguments: Any) -> Outcome:
     """Call a function of a module of tests; nothing that it does can harm this process."""
     receiver, sender = _processes.Pipe(duplex=False)
-    process = _processes.Process(target=_report, args=(sender, call, arguments, environment or {}))
+    process = _processes.Process(target=_report, args=(sender, call, arguments))
     process.start()
     sender.close()
     try:
@@ -44,10 +41,7 @@ def outcome_of(
         process.join()
 
 
-def _report(
-    sender: Connection, call: Callable[..., Any], arguments: tuple[Any, ...], environment: dict[str, str]
-) -> None:
-    os.environ.update(environment)
+def _report(sender: Connection, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     before = _status("VmRSS")
     kinds: tuple[str, ...] = ()
@@ -56,8 +50,10 @@ def _report(
         call(*arguments)
     except BaseException as error:
         kinds, message = tuple(kind.__name__ for kind in type(error).__mro__), str(error)
+    # Of a child Linux also counts what its parent held when it began: no more than that says nothing.
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
-    sender.send((kinds, message, max(0, _status("VmHWM") - before) + children))
+    grown = max(0, _status("VmHWM") - before)
+    sender.send((kinds, message, grown + (children if children > before + grown else 0)))
 
 
 def _status(name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import numpy as np
 from lamella.codec import decode
 from lamella.dealing import parse_dealing
 from lamella.inputs import read_batch
-from lamella.memory_bound import bounded_memory, spare_bytes
+from lamella.memory_bound import KEPT_BYTES, MEMORY_MB, bounded_memory, spare_bytes
 from lamella.plan import parse_assignment
 from lamella.shares import share_from_bytes
 from model_prep.readers import open_source
+
+SPARE_MB = 320
+HUGE_MB = 1 << 20
 
 
 def read_samples(data: bytes, name: str, features: int = 4, id_column: str | None = None) -> None:
@@ -21,7 +25,9 @@ def read_samples(data: bytes, name: str, features: int = 4, id_column: str | Non
 
 
 def read_samples_in_a_function(data: bytes, name: str, features: int = 4) -> None:
-    """As Plan does, in as much memory as Lambda's variable says."""
+    """As Plan does, in a function that has `SPARE_MB` left, whatever this process holds."""
+    held = (HUGE_MB << 20) - KEPT_BYTES - (spare_bytes({MEMORY_MB: str(HUGE_MB)}) or 0)
+    os.environ[MEMORY_MB] = str((held + KEPT_BYTES >> 20) + SPARE_MB)
     try:
         with bounded_memory(spare_bytes()):
             read_batch(data, name, features)
