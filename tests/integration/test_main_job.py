@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,10 @@ def test_no_activation_passes_through_step_functions(job: MainJob) -> None:
     events = history(job.handle)
     said = [text for event in events for text in strings(event)]
     assert max(len(text) for text in said) < 4096
-    # Finish's answer is the summary, which names where they are.
+    # Finish's answer is the summary, which names where they are: many values, each of them short.
+    answers = [json.loads(text) for text in said if '"run_id"' in text]
+    assert answers
+    assert max(len(json.dumps(leaf)) for answer in answers for leaf in leaves(answer)) < 256
     others = [text for text in said if '"run_id"' not in text]
     assert not any("activations" in text and len(text) > 2048 for text in others)
 
@@ -135,6 +139,15 @@ def strings(value: Any) -> list[str]:
         return [value]
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [text for child in children for text in strings(child)]
+
+
+def leaves(value: object) -> Iterator[object]:
+    """What is in objects, in whatever depth; lists are taken whole."""
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from leaves(each)
+    else:
+        yield value
 
 
 def test_transitions_are_those_that_the_history_shows(job: MainJob) -> None:
