@@ -21,11 +21,11 @@ from lamella.prediction import load_profile
 from lamella.prediction.candidates import Terms, candidates, described
 from lamella.prediction.planning import offered
 from lamella.prediction.profile import DEFAULT_PROFILE
+from lamella.quantities import usd
 from workflows.charts import Axis, Series, chart
 from workflows.cli import preflight
 from workflows.cli.console import Output
 from workflows.cli.plan import CONCURRENCY, KEPT_FREE, SIZES_MB, SLOTS, activity_with, check_plot, cut_of
-from workflows.cli.tables import usd
 from workflows.daily import Way, cheapest, crossing, job_of, ways
 
 _DRAWN = [10 ** (step / 12) for step in range(12 * 5 + 1)]  # runs a day

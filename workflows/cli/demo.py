@@ -22,6 +22,7 @@ from lamella.cost import cost, load_book
 from lamella.errors import InputError, ModelError
 from lamella.events import RunRequest
 from lamella.inputs import read_batch
+from lamella.quantities import size, usd
 from lamella.usage import Usage
 from workflows.cli import tables
 from workflows.cli.cloud import deployed_cloud, template_path
@@ -203,12 +204,12 @@ def _comparison_table(data: Mapping[str, Any], paper: QueueMeasurement) -> Table
         ("rows sent between workers, all layers", f"{data['halo_rows']:,}", ""),
         ("SNS publishes, billed", f"{published.billed:,.0f}", f"{paper.sns_publish_billed:,}"),
         ("SQS receive calls", f"{received.calls:,.0f}", f"{paper.sqs_receive_calls:,}"),
-        ("bytes sent", tables.size(published.bytes), tables.size(paper.bytes_sent)),
-        ("Lambda, paper's prices", tables.usd(prices["lambda"]), tables.usd(paper.lambda_usd)),
-        ("SNS, paper's prices", tables.usd(prices["sns"]), tables.usd(paper.sns_usd)),
-        ("SQS, paper's prices", tables.usd(prices["sqs"]), tables.usd(paper.sqs_usd)),
-        ("Lambda + SNS + SQS, paper's prices", tables.usd(_three(prices)), tables.usd(paper.total_usd)),
-        ("everything, prices of 2026-11", tables.usd(run["cost_usd"]["total"]), ""),
+        ("bytes sent", size(published.bytes), size(paper.bytes_sent)),
+        ("Lambda, paper's prices", usd(prices["lambda"]), usd(paper.lambda_usd)),
+        ("SNS, paper's prices", usd(prices["sns"]), usd(paper.sns_usd)),
+        ("SQS, paper's prices", usd(prices["sqs"]), usd(paper.sqs_usd)),
+        ("Lambda + SNS + SQS, paper's prices", usd(_three(prices)), usd(paper.total_usd)),
+        ("everything, prices of 2026-11", usd(run["cost_usd"]["total"]), ""),
     ]
     for row in rows:
         table.add_row(*row)

@@ -25,10 +25,10 @@ from lamella.prediction.closed_form import sensitivity
 from lamella.prediction.express import Express, by_express
 from lamella.prediction.planning import offered
 from lamella.prediction.profile import DEFAULT_PROFILE
+from lamella.quantities import usd
 from workflows.charts import Axis, Kind, Series, chart
 from workflows.cli import preflight
 from workflows.cli.console import Output
-from workflows.cli.tables import usd
 
 SLOTS, CONCURRENCY, KEPT_FREE, SIZES_MB = 32, 1000, 2, (1024, 1769, 3008)
 SHOWN, MOST_SENSITIVE = 12, 5

@@ -11,27 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from lamella.history import PastRun
+from lamella.quantities import size, usd
 
 # Of the halo rows of contiguous blocks: a cut that saves less is said to.
 LEAST_SAVED = 0.1
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 _BLOCKS = "▁▂▃▄▅▆▇█"
-
-
-def usd(amount: float) -> str:
-    """Dollars to four significant digits: runs cost fractions of a cent."""
-    if amount == 0:
-        return "$0"
-    return f"${amount:.4f}" if amount >= 1 else f"${amount:#.4g}" if amount >= 1e-4 else f"${amount:.2e}"
-
-
-def size(count: float) -> str:
-    """Bytes in decimal units."""
-    for unit in _UNITS[:-1]:
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} {_UNITS[-1]}"
 
 
 def pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:

@@ -12,12 +12,13 @@ import typer
 from lamella.errors import InputError
 from lamella.events import SweepAnswer, SweptRun
 from lamella.history import find_run
+from lamella.quantities import size
 from lamella.upkeep import Cancelled
 from lamella.upkeep import cancel as cancel_run
 from lamella.upkeep import clean as clean_stack
 from workflows.cli.console import Output
 from workflows.cli.history import JsonOption, StackOption, reached
-from workflows.cli.tables import lines, size
+from workflows.cli.tables import lines
 
 
 def cancel(

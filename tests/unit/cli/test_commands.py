@@ -15,6 +15,7 @@ from lamella.client import Clients, Stack
 from lamella.errors import PlanError, RunError
 from lamella.manifest import Manifest
 from lamella.progress import WorkerProgress
+from lamella.quantities import size, usd
 from lamella.verify import verify_files
 from workflows.cli import local, prep, tables
 from workflows.cli.app import build
@@ -230,13 +231,13 @@ class TestTables:
         ("amount", "shown"), [(0, "$0"), (0.0215321, "$0.02153"), (1.5, "$1.5000"), (0.0000123, "$1.23e-05")]
     )
     def test_usd(self, amount: float, shown: str) -> None:
-        assert tables.usd(amount) == shown
+        assert usd(amount) == shown
 
     @pytest.mark.parametrize(
         ("count", "shown"), [(0, "0 B"), (999, "999 B"), (104131260, "104.1 MB"), (5e13, "50.0 TB")]
     )
     def test_size(self, count: float, shown: str) -> None:
-        assert tables.size(count) == shown
+        assert size(count) == shown
 
     def test_sparkline(self) -> None:
         assert tables.sparkline([8, 4, 0]) == "█▅▁"

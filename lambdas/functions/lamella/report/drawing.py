@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lamella.errors import RunAborted
-from lamella.report.markup import element, seconds, size, text
+from lamella.quantities import seconds, size
+from lamella.report.markup import element, text
 from lamella.timeline import LayerTotals, Step, Timeline, Worker
 
 KINDS = ("wait", "read", "compute", "send")

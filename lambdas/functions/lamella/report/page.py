@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from importlib import resources
 
+from lamella.quantities import ratio, seconds, size, usd
 from lamella.report import drawing
-from lamella.report.markup import element, folded, note, ratio, seconds, section, size, table, text, usd
+from lamella.report.markup import element, folded, note, section, table, text
 from lamella.report.model import Report
 from lamella.timeline import LayerTotals, Timeline
 
