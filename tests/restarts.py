@@ -28,7 +28,8 @@ from lamella.errors import Superseded
 from lamella.files import Directory
 from lamella.incarnation import take_over
 from lamella.inputs import Batch
-from lamella.mailbox import COMING, GOING, Mailbox
+from lamella.letters import COMING, GOING
+from lamella.mailbox import Mailbox
 from lamella.manifest import read_manifest
 from lamella.plan import Task
 from lamella.predictions import source_rows

@@ -17,7 +17,8 @@ from lamella.channels.objects import Objects
 from lamella.codec import decode, encode, most_encoded_bytes
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 from lamella.expected import WORD_BYTES, expected_letters
-from lamella.mailbox import COMING, GOING, Mailbox
+from lamella.letters import COMING, GOING
+from lamella.mailbox import Mailbox
 from lamella.messages import Message, parse_message, run_digest
 from lamella.plan import LayerPart, Link, Step, Task
 from lamella.storage import Bucket
@@ -38,9 +39,7 @@ def forged(**changed: Any) -> bytes:
 
 
 def bounded(arriving: list[bytes], expected: Mapping[Source, int]) -> Mailbox:
-    inner = mailbox(Script(arriving))
-    inner._expected = expected
-    return inner
+    return mailbox(Script(arriving), expected=expected)
 
 
 EXPECTED: dict[Source, int] = {((1, 0), 1): 100}

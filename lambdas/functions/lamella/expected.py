@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lamella.channels import Source
 from lamella.codec import most_encoded_bytes
-from lamella.mailbox import COMING, GOING
+from lamella.letters import COMING, GOING
 from lamella.plan import Task
 
 # Of what a worker says when it comes, and of what worker 0 answers: a moment, and a line of text.

@@ -23,14 +23,11 @@ from lamella.deadline import Deadline
 from lamella.errors import DeadlineExceeded, MessageError, RunAborted
 from lamella.held import Held
 from lamella.layer_context import for_layer
+from lamella.letters import COMING, GOING, Letters
 from lamella.messages import HEADER_BYTES, POINTER_CHUNKS, Message, is_of_run, parse_message, run_digest
 from lamella.outbox import Outbox
 from lamella.usage import Usage
 
-# Places of layer 0, of which no peer needs a halo: where workers tell that they have come, and where worker 0
-# answers.
-COMING: Place = (0, 0)
-GOING: Place = (0, 1)
 ANSWER_S = 5.0  # how much longer than worker 0 the others wait, for what it says
 _MOMENT = struct.Struct("<d")
 _WHILE_SENDING_S = (
@@ -68,11 +65,9 @@ class Mailbox:
         holds: bool = False,
         expected: Mapping[Source, int] | None = None,
     ) -> None:
-        self._expected = expected
+        self._letters = Letters(expected)
         self._channel, self._run, self._attempt, self._worker = channel, run_digest(run), attempt, worker
         self._deadline, self._watch = deadline, watch
-        self._chunks: dict[Source, dict[int, Message]] = {}
-        self._taken: set[Source] = set()
         self._outbox = Outbox(self._check)
         self._objects_left = 0
         # What can be had again need not be held.
@@ -104,16 +99,16 @@ class Mailbox:
         MessageError
             If those are none.
         """
-        self._taken.update(taken)
+        self._letters.forget(taken)
         self._objects_left = objects_left
         for data in letters:
             message = self._accepted(data)
             if message:
-                self._keep(message)
+                self._letters.keep(message)
 
     def letters(self) -> list[bytes]:
         """The messages that came and were not collected yet."""
-        return [message.to_bytes() for chunks in self._chunks.values() for message in chunks.values()]
+        return [message.to_bytes() for message in self._letters.messages]
 
     def meanwhile(self, call: Callable[[], float]) -> None:
         """Have something done in waits for letters: at once, and again after the seconds that it gives."""
@@ -247,12 +242,10 @@ class Mailbox:
 
             def soonest() -> Deadline:
                 """When the first of those who have come gives up."""
-                come = [
-                    self._letter((COMING, worker)) for worker in others if self._complete((COMING, worker))
-                ]
                 if again:
                     return until
-                moments: list[float] = [_MOMENT.unpack(moment)[0] for moment in come]
+                come = [(COMING, worker) for worker in others if self._letters.is_whole((COMING, worker))]
+                moments: list[float] = [_MOMENT.unpack(self._letters.read(key))[0] for key in come]
                 return until.sooner_at(min(moments)) if moments else until
 
             try:
@@ -338,7 +331,7 @@ class Mailbox:
             What it means that workers (as a list to read) have not sent by then.
         """
         wanted = frozenset((place, source) for source in sources)
-        missing = {key for key in wanted if not self._complete(key)}
+        missing = {key for key in wanted if not self._letters.is_whole(key)}
         while missing:
             self._outbox.raise_failure()
             self._watch.check()
@@ -351,7 +344,7 @@ class Mailbox:
             if missing and left_s <= 0:
                 late = ", ".join(str(source) for _, source in sorted(missing))
                 raise DeadlineExceeded(explain(place, late))
-        return {source: self._take((place, source)) for place, source in wanted}
+        return {source: self._letters.take((place, source)) for place, source in wanted}
 
     def _receive(self, missing: Collection[Source], wait_s: float) -> set[Source]:
         """Take in what arrives; the keys that it completed."""
@@ -359,10 +352,16 @@ class Mailbox:
         accepted = [(delivery, self._accepted(delivery.data)) for delivery in deliveries]
         messages = [message for _, message in accepted if message]
         # A repeated pointer is followed once, and none to what is already here.
-        pointers = {message.key for message in messages if message.is_pointer and not self._has(message.key)}
+        pointers = {
+            message.key
+            for message in messages
+            if message.is_pointer and not self._letters.is_known(message.key)
+        }
         arrived = [message for message in messages if not message.is_pointer]
         completed = {
-            message.key for message in arrived + self._followed(sorted(pointers)) if self._keep(message)
+            message.key
+            for message in arrived + self._followed(sorted(pointers))
+            if self._letters.keep(message)
         }
         if self._held is not None:
             self._held.add([delivery for delivery, message in accepted if message])
@@ -385,17 +384,8 @@ class Mailbox:
             raise RunAborted(
                 f"attempt {message.attempt} of this run is under way: attempt {self._attempt} ends"
             )
-        self._check_expected(message.key, len(message.payload))
+        self._letters.check_expected(message.key, len(message.payload))
         return message
-
-    def _check_expected(self, key: Source, size_bytes: int) -> None:
-        if self._expected is None or size_bytes <= self._expected.get(key, -1):
-            return
-        (layer, first_sample), source = key
-        raise MessageError(
-            f"a message says it is worker {source}'s for layer {layer}, samples from {first_sample}, and "
-            + (f"has {size_bytes:,} bytes" if key in self._expected else "nothing waits for that")
-        )
 
     def _followed(self, pointers: Sequence[Source]) -> list[Message]:
         """What lies where messages point to."""
@@ -409,40 +399,6 @@ class Mailbox:
             if (message.run, message.attempt, message.key) != (self._run, self._attempt, source):
                 raise MessageError(f"the object of worker {source[1]} for layer {source[0][0]} is another's")
         return messages
-
-    def _keep(self, message: Message) -> bool:
-        """Put a message to the others of its letter, unless it is known; whether that is whole now."""
-        if message.key in self._taken:
-            return False
-        if message.key[0] in (COMING, GOING) and self._complete(message.key):
-            # A worker that is started again comes again, and may say another moment: the first one counts.
-            return True
-        chunks = self._chunks.setdefault(message.key, {})
-        had = next(iter(chunks.values()), message)
-        if had.chunks != message.chunks or chunks.get(message.chunk, message) != message:
-            raise MessageError(
-                f"worker {message.source} sent two different messages for layer {message.layer}"
-            )
-        chunks[message.chunk] = message
-        self._check_expected(message.key, sum(len(each.payload) for each in chunks.values()))
-        return self._complete(message.key)
-
-    def _has(self, key: Source) -> bool:
-        return key in self._taken or self._complete(key)
-
-    def _complete(self, key: Source) -> bool:
-        chunks = self._chunks.get(key, {})
-        return any(len(chunks) == message.chunks for message in chunks.values())
-
-    def _letter(self, key: Source) -> bytes:
-        chunks = self._chunks[key]
-        return b"".join(chunks[i].payload for i in range(len(chunks)))
-
-    def _take(self, key: Source) -> bytes:
-        letter = self._letter(key)
-        del self._chunks[key]
-        self._taken.add(key)
-        return letter
 
 
 def _halo_missing(place: Place, late: str) -> str:

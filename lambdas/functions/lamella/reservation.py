@@ -34,7 +34,7 @@ from lamella.errors import CloudError, RunAborted
 from lamella.layout import RunKeys
 from lamella.lease_table import Amount, Granted
 from lamella.leases import Leases, NotYet, Terms
-from lamella.mailbox import COMING, GOING
+from lamella.letters import COMING, GOING
 from lamella.plan import Address, Plan, S3Address, SnsAddress, SqsAddress
 from lamella.records import PlanRecord
 from lamella.runtime import Runtime

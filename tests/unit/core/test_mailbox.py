@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -63,13 +63,18 @@ class Script(Channel):
 
 
 def mailbox(
-    channel: Script, attempt: int = 1, worker: int = 0, aborted: Callable[[], bool] = lambda: False
+    channel: Script,
+    attempt: int = 1,
+    worker: int = 0,
+    aborted: Callable[[], bool] = lambda: False,
+    expected: Mapping[Source, int] | None = None,
 ) -> Mailbox:
     def clock() -> float:
         return channel.clock
 
     watch = AbortWatch("run", aborted, clock)
-    return Mailbox(channel, "run", attempt, worker, deadline=Deadline(60.0, clock, clock), watch=watch)
+    deadline = Deadline(60.0, clock, clock)
+    return Mailbox(channel, "run", attempt, worker, deadline=deadline, watch=watch, expected=expected)
 
 
 def written(

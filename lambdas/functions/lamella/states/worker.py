@@ -35,7 +35,8 @@ from lamella.incarnation import Incarnation, take_over
 from lamella.kernel import Processor, threads_for
 from lamella.launch import MAX_WORKERS
 from lamella.layout import RunKeys
-from lamella.mailbox import COMING, GOING, Mailbox
+from lamella.letters import COMING, GOING
+from lamella.mailbox import Mailbox
 from lamella.manifest import MANIFEST, Manifest, parse_manifest
 from lamella.memory import weight_memory
 from lamella.part_writer import write_part
