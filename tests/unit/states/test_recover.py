@@ -245,3 +245,14 @@ def test_a_run_that_is_ended_while_its_queues_are_made_holds_none(
 )
 def test_the_rule(attempt: int, error: str, left_s: float, worth: bool) -> None:
     assert is_worth_another(attempt, error, started_s=5.0, failed_s=15.0, left_s=left_s) is worth
+
+
+def test_where_there_is_room_for_fewer_workers_by_now_the_first_failure_is_what_is_told(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Failed(runtime)
+    run.fail(1, "CloudError")
+    monkeypatch.setattr("lamella.reservation.room", lambda runtime: Amount(WORKERS - 1, 0))
+    assert run.recover() == TOLD
+    assert run.record.attempt == 1
+    assert run.queues() == set()

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lamella.attempts import is_worth_another
+from lamella.errors import LeaseError
 from lamella.events import FailedAnswer, PlanAnswer, RecoverEvent, StateError
 from lamella.explaining import explain
 from lamella.failures import WorkerFailure, may_pass, root_failure
@@ -37,7 +38,7 @@ def recover_run(event: RecoverEvent, runtime: Runtime) -> PlanAnswer | StateErro
     ------
     RunAborted
         If the run was ended meanwhile.
-    LeaseError, CloudError
+    CloudError
         As `reserve`.
     """
     failed_s = time.time()
@@ -59,7 +60,12 @@ def recover_run(event: RecoverEvent, runtime: Runtime) -> PlanAnswer | StateErro
     why = explain(root, runtime, keys, event.execution, record.plan.workers)
     runtime.logger.warning("launching the workers again", error=why.error, cause=why.cause)
     release_attempt(runtime, keys)
-    channel = reserve(runtime, keys.next_attempt, record.plan, record.deadline_s)
+    try:
+        channel = reserve(runtime, keys.next_attempt, record.plan, record.deadline_s)
+    except LeaseError as less:
+        # The account may run fewer functions than it did: why the first attempt failed says more.
+        runtime.logger.warning("not launched again", error=root.error, lease=str(less))
+        return event.error
     _write_tasks(bucket, keys, record, channel, runtime.config.start_deadline_s)
     answer = launch(runtime, keys.next_attempt, record.plan)
     workers = spent(bucket, keys, record, departure)
