@@ -22,7 +22,7 @@ from lamella.layout import RunKeys
 from model_prep.readers import open_source
 from model_prep.reference import plain_scipy
 from tests.integration import batches
-from tests.integration.runs import activations
+from tests.integration.runs import activations, until
 from tests.integration.stacks import put_stack
 from workflows.embedded_cloud import EmbeddedCloud
 
@@ -103,6 +103,9 @@ def scheduled(cloud: EmbeddedCloud, alive_model: Path) -> Starting:
     stack = put_stack(
         cloud, "scheduled", AutoModel=model, AutoOptions=options, ScheduleExpression="rate(1 day)"
     )
+    # A rate begins with a look at once: of an empty folder, if that is over before anything is put there.
+    logs, group = cloud.client("logs"), f"/aws/lambda/{stack.name}-Intake"
+    until(lambda: "taken in" in str(logs.filter_log_events(logGroupName=group)["events"]), seconds=60)
     return Starting(cloud, stack)
 
 
