@@ -92,7 +92,7 @@ def test_a_warm_worker_does_not_read_its_weights_again(stack: Stack, tmp_path: P
     assert warm["process"] == cold["process"], "the second run did not get the first one's environment"
     assert (cold["reused_bytes"], warm["read_bytes"]) == (0, 0)
     assert warm["reused_bytes"] == cold["read_bytes"] == 20 * 512 * 32 * 2
-    # The task with its share of the input, the manifest, the places of its tiles, and a look for the abort mark.
+    # The task with its input, the manifest, the places of its tiles, and a look for the abort mark.
     assert warm["usage"]["s3.get_object"]["calls"] == 4
     gets = [worker["usage"]["s3.get_object"]["bytes"] for worker in (cold, warm)]
     assert gets[1] < gets[0] - cold["read_bytes"] + 1000
